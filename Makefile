@@ -1,0 +1,45 @@
+# The words of the project; `make help` lists them. Everything runs from a virtual environment in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_STORE ?= data
+DEMO_KEY_FILE := $(DEMO_STORE)/demo-passphrase
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION = false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench-lfw clean
+
+help: ## list the words
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "avih needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+setup: $(VENV)/installed ## make the virtual environment with pinned dependencies
+
+$(DEMO_KEY_FILE):
+	mkdir -p $(@D)
+	(umask 077 && $(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(24))' > $@)
+
+demo: setup $(DEMO_KEY_FILE) ## protect the built-in gallery and show the figures (minutes, no download)
+	AVIH_KEY_FILE=$(abspath $(DEMO_KEY_FILE)) $(BIN)/avih run --store $(DEMO_STORE) --gallery demo \
+		--source synthetic --recogniser synthetic --limit 128
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest -q
+
+check: setup ## lint, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## sort imports and lay out the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the virtual environment and caches (never the store)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

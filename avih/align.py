@@ -1,0 +1,291 @@
+"""Align faces: find five landmarks with MTCNN and warp the photo to the template of the recogniser.
+
+Detection: MTCNN (Zhang et al., "Joint Face Detection and Alignment", 2016, arXiv:1604.02878) as published in
+facenet-pytorch. The warp is Umeyama's least-squares similarity transform (1991) from the landmarks to the
+template, sampled from the photo at its full size.
+
+Three choices are ours:
+
+- The detector sees the photo inside a margin that repeats its edge. Without it a face box that leaves the
+  photo is cut before the landmark network sees it, and the landmarks come out shifted. Where faces fill the
+  picture that costs many matches; ``tests/avih/test_align.py`` shows it.
+- Parts of the template outside the photo repeat the photo's edge too. Black and mirrored borders recognise
+  equally well; a repeated edge adds neither a hard line nor a second ear.
+- A photo that is shrunk is averaged first, so that fine patterns do not alias.
+"""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+import torch
+from facenet_pytorch import MTCNN
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.transform import AffineTransform, SimilarityTransform, warp
+
+from avih.errors import ImageRefused, UsageError
+
+logger = logging.getLogger(__name__)
+
+Photo = NDArray[np.uint8]
+Points = NDArray[np.float64]
+
+SMALLEST_PHOTO: Final = 40  # pixels of the shorter side
+SMALLEST_EYE_DISTANCE: Final = 10.0  # pixels in the photo: below it the template magnifies 3.5 times
+LARGEST_DETECTED: Final = 1024  # longer side that the detector sees, in pixels
+MARGIN: Final = 0.2  # around what the detector sees, in parts of the longer side
+SMALLEST_FACE: Final = 20.0  # pixels, the detector's own limit
+FACES_ACROSS: Final = 20.0  # a face narrower than this part of the shorter side is background
+PIXELS_AT_ONCE: Final = 8 * 1024 * 1024  # bounds the detector's memory to about 2 GB
+
+
+@dataclass(frozen=True)
+class Template:
+    """Where eyes, nose and mouth corners belong in an aligned face.
+
+    Attributes:
+        points: left eye, right eye, nose, left and right mouth corner as (x, y), as seen in the picture.
+        height: pixels.
+        width: pixels.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    height: int
+    width: int
+
+    @property
+    def eye_distance(self) -> float:
+        """Distance between the eyes in pixels."""
+        return math.dist(self.points[0], self.points[1])
+
+
+_WIDE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
+_NARROW = ((30.2946, 51.6963), (65.5318, 51.5014), (48.0252, 71.7366), (33.5493, 92.3655), (62.7299, 92.2041))
+TEMPLATES: Final[Mapping[str, Template]] = MappingProxyType(
+    {
+        "112x112": Template(points=_WIDE, height=112, width=112),
+        "112x96": Template(points=_NARROW, height=112, width=96),
+    }
+)
+
+
+@dataclass(frozen=True)
+class AlignedFace:
+    """One face in the template's position.
+
+    Attributes:
+        pixels: (height, width, 3), uint8, RGB.
+        confidence: the detector's confidence, from the caller's minimum to 1.
+        faces_found: faces in the photo that reached the minimum confidence.
+        note: empty, or what a person should know about the choice.
+    """
+
+    pixels: Photo
+    confidence: float
+    faces_found: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """What the detector found in one photo, in the photo's own pixels, and which of them to take."""
+
+    centres: Points
+    landmarks: Points
+    confidences: NDArray[np.float64]
+
+    def most_central(self, photo: Photo, *, minimum_confidence: float) -> tuple[int, int]:
+        """Return the index of the face to take, and how many reached the minimum confidence."""
+        eligible = np.flatnonzero(self.confidences >= minimum_confidence)
+        if len(eligible) == 0:
+            return -1, 0
+        middle = np.array([photo.shape[1] - 1, photo.shape[0] - 1]) / 2
+        distances = np.linalg.norm(self.centres[eligible] - middle, axis=1)
+        return int(eligible[distances.argmin()]), len(eligible)
+
+
+class Aligner:
+    """Find the face of each photo and warp it to a template.
+
+    Args:
+        template: a name of ``TEMPLATES``; the recogniser's card says which.
+        minimum_confidence: faces below it do not count, in [0, 1].
+        batch_size: photos of equal size that the detector sees at once.
+        device: where the detector runs, for instance ``"cpu"`` or ``"cuda"``.
+
+    An aligner is for one thread at a time.
+
+    Raises:
+        UsageError: an unknown template, or a number out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        template: str = "112x96",
+        minimum_confidence: float = 0.9,
+        batch_size: int = 32,
+        device: str = "cpu",
+    ) -> None:
+        if template not in TEMPLATES:
+            raise UsageError(f"Expected a template of {sorted(TEMPLATES)}, got {template!r}.")
+        if not 0 <= minimum_confidence <= 1:
+            raise UsageError(f"Expected a minimum confidence from 0 to 1, got {minimum_confidence}.")
+        if batch_size < 1:
+            raise UsageError(f"Expected a batch size of at least 1, got {batch_size}.")
+        self.template = TEMPLATES[template]
+        self.minimum_confidence = minimum_confidence
+        self.batch_size = batch_size
+        self._detector = MTCNN(keep_all=True, post_process=False, device=torch.device(device)).eval()
+
+    def align(self, photos: Sequence[Photo]) -> list[AlignedFace | ImageRefused]:
+        """Align the most central face of each photo; a photo that cannot be used gives its refusal instead.
+
+        The reasons are ``not_rgb``, ``photo_too_small``, ``no_face``, ``low_confidence``, ``face_too_small``,
+        ``bad_landmarks`` and ``detector_failed``.
+
+        Shape:
+            - photos: each (height, width, 3), uint8, RGB; the sizes may differ.
+            - returns: one entry per photo, in the same order.
+        """
+        results: list[AlignedFace | ImageRefused | None] = [_unusable(photo) for photo in photos]
+        usable = [place for place, refused in enumerate(results) if refused is None]
+        for places in self._groups(photos, usable):
+            found = self._detect_or_one_by_one([photos[place] for place in places])
+            for place, faces in zip(places, found, strict=True):
+                results[place] = self._finish(photos[place], faces)
+        return [result for result in results if result is not None]
+
+    def _groups(self, photos: Sequence[Photo], places: Sequence[int]) -> Iterator[list[int]]:
+        """Split the photos into batches of one size each, because the detector takes no others."""
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for place in places:
+            by_size.setdefault(photos[place].shape[:2], []).append(place)
+        for (height, width), group in by_size.items():
+            shrink = min(1.0, LARGEST_DETECTED / max(height, width))
+            pixels = (height + 2 * MARGIN * height) * (width + 2 * MARGIN * width) * shrink**2
+            at_once = max(1, min(self.batch_size, int(PIXELS_AT_ONCE / pixels)))
+            for start in range(0, len(group), at_once):
+                yield group[start : start + at_once]
+
+    def _detect_or_one_by_one(self, photos: Sequence[Photo]) -> list[_Faces | ImageRefused | None]:
+        try:
+            return list(self._detect(photos))
+        except Exception as error:  # an unknown detector failure must cost one photo, not the batch
+            if len(photos) == 1:
+                logger.warning("The detector failed on a photo of shape %s: %s", photos[0].shape, error)
+                return [
+                    ImageRefused("detector_failed", f"The face detector stopped: {type(error).__name__}.")
+                ]
+            logger.warning("The detector failed on %d photos together, trying each: %s", len(photos), error)
+        return [self._detect_or_one_by_one([photo])[0] for photo in photos]
+
+    def _detect(self, photos: Sequence[Photo]) -> list[_Faces | None]:
+        """Run the detector on photos of one size; landmarks come back in the photos' own pixels."""
+        prepared = [_with_margin(photo) for photo in photos]
+        shrink, margin = prepared[0][1:]
+        shorter = min(photos[0].shape[:2]) * shrink
+        self._detector.min_face_size = max(SMALLEST_FACE, shorter / FACES_ACROSS)
+        found = self._detector.detect([image for image, _, _ in prepared], landmarks=True)
+        return [_faces(*one, shrink=shrink, margin=margin) for one in zip(*found, strict=True)]
+
+    def _finish(self, photo: Photo, faces: _Faces | ImageRefused | None) -> AlignedFace | ImageRefused:
+        if isinstance(faces, ImageRefused):
+            return faces
+        if faces is None:
+            return ImageRefused("no_face", "No face was found in the photo.")
+        chosen, count = faces.most_central(photo, minimum_confidence=self.minimum_confidence)
+        if count == 0:
+            return ImageRefused(
+                "low_confidence",
+                f"The best face has confidence {faces.confidences.max():.2f}, "
+                f"expected at least {self.minimum_confidence:g}.",
+            )
+        to_template = SimilarityTransform.from_estimate(
+            faces.landmarks[chosen], np.asarray(self.template.points)
+        )
+        if not isinstance(to_template, SimilarityTransform) or not to_template.scale > 0:
+            return ImageRefused("bad_landmarks", "The landmarks of the face are in one place.")
+        eye_distance = self.template.eye_distance / to_template.scale
+        if eye_distance < SMALLEST_EYE_DISTANCE:
+            return ImageRefused(
+                "face_too_small",
+                f"The eyes are about {eye_distance:.0f} pixels apart, expected at least "
+                f"{SMALLEST_EYE_DISTANCE:.0f}.",
+            )
+        return AlignedFace(
+            pixels=_warp(photo, to_template, template=self.template),
+            confidence=float(faces.confidences[chosen]),
+            faces_found=count,
+            note="" if count == 1 else f"{count} faces found, the most central one taken",
+        )
+
+
+def _unusable(photo: Photo) -> ImageRefused | None:
+    if not isinstance(photo, np.ndarray) or photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
+        shape = getattr(photo, "shape", None)
+        kind = getattr(photo, "dtype", type(photo).__name__)
+        return ImageRefused("not_rgb", f"Expected 8-bit RGB pixels (height, width, 3), got {kind} {shape}.")
+    if min(photo.shape[:2]) < SMALLEST_PHOTO:
+        return ImageRefused(
+            "photo_too_small",
+            f"Expected at least {SMALLEST_PHOTO} pixels on each side, got {photo.shape[1]}x{photo.shape[0]}.",
+        )
+    return None
+
+
+def _with_margin(photo: Photo) -> tuple[Image.Image, float, int]:
+    """Return what the detector sees, how much it was shrunk, and the margin in the shrunk photo's pixels."""
+    image = Image.fromarray(photo)
+    shrink = min(1.0, LARGEST_DETECTED / max(image.size))
+    if shrink < 1:
+        size = (max(1, round(image.width * shrink)), max(1, round(image.height * shrink)))
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    margin = round(MARGIN * max(image.size))
+    framed = np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    return Image.fromarray(framed), shrink, margin
+
+
+def _faces(boxes: Any, confidences: Any, landmarks: Any, *, shrink: float, margin: int) -> _Faces | None:
+    """Cast the detector's object arrays to numbers and carry them back to the photo's pixels."""
+    if boxes is None:
+        return None
+    box = np.asarray(boxes, dtype=float)
+    points = np.asarray(landmarks, dtype=float)
+    return _Faces(
+        centres=((box[:, :2] + box[:, 2:4]) / 2 - margin + 0.5) / shrink - 0.5,
+        landmarks=(points - margin + 0.5) / shrink - 0.5,
+        confidences=np.asarray(confidences, dtype=float),
+    )
+
+
+def _warp(photo: Photo, to_template: SimilarityTransform, *, template: Template) -> Photo:
+    """Sample the template's pixels bilinearly from the part of the photo that they cover."""
+    height, width = template.height, template.width
+    from_template = to_template.inverse
+    corners = from_template(np.array([(0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)]))
+    factor = max(1, math.floor(1 / to_template.scale))
+    limits = np.array([photo.shape[1], photo.shape[0]])
+    # Two averaged pixels more than the corners need, and never less than one pixel of the photo.
+    low = np.clip(np.floor(corners.min(axis=0)).astype(int) - 2 * factor, 0, limits - 1)
+    high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 2 * factor + 1, low + 1, limits)
+    part = Image.fromarray(np.ascontiguousarray(photo[low[1] : high[1], low[0] : high[0]]))
+    if factor > 1:
+        part = part.reduce(factor)
+    into_part = AffineTransform(  # type: ignore[no-untyped-call]
+        scale=1 / factor, translation=(0.5 - low) / factor - 0.5
+    )
+    sampled = warp(  # type: ignore[no-untyped-call]
+        np.asarray(part, dtype=np.float64),
+        from_template + into_part,
+        output_shape=(height, width),
+        order=1,
+        mode="edge",
+        preserve_range=True,
+    )
+    return np.clip(np.rint(sampled), 0, 255).astype(np.uint8)

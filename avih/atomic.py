@@ -1,0 +1,141 @@
+"""Files that are either whole or not there: temporary name, fsync, rename, fsync of the folder.
+
+A temporary file is called ``.NAME.HOST-PID-RANDOM.part``. The process id tells a later run which of them
+belong to nobody any more; the host keeps runs on other machines out of it, where a folder is shared.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import secrets
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from avih.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+_PARTIAL = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.part", re.DOTALL)
+
+
+@contextlib.contextmanager
+def partial_file(path: Path) -> Iterator[Path]:
+    """Yield an empty private file beside ``path``; what is still there at the end is removed.
+
+    Only the owner may read it until ``settle`` gives it its final mode.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.part")
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def settle(temporary: Path, *, mode: int) -> None:
+    """Give a written file its mode, whatever the umask, and make its bytes survive a power cut."""
+    descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, mode: int = 0o644) -> Iterator[Path]:
+    """Yield a temporary file to write; it takes the name ``path`` only if the block ends without an error."""
+    with partial_file(path) as temporary:
+        yield temporary
+        settle(temporary, mode=mode)
+        temporary.replace(path)
+        sync_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file of these bytes, or leave what was there."""
+    with atomic_file(path, mode) as temporary:
+        temporary.write_bytes(data)
+
+
+def json_bytes(content: object) -> bytes:
+    """Return the one form in which we store JSON: sorted keys, two spaces, UTF-8, a newline at the end.
+
+    Raises:
+        UsageError: something in it is not JSON, for instance NaN.
+    """
+    try:
+        text = json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"Expected plain JSON values, got: {error}. Convert it, or write null.") from error
+    return (text + "\n").encode()
+
+
+def write_json(path: Path, content: object, mode: int = 0o644) -> None:
+    """Write a JSON file, or leave what was there.
+
+    Raises:
+        UsageError: something in it is not JSON, for instance NaN.
+    """
+    write_bytes(path, json_bytes(content), mode)
+
+
+def remove_leftovers(folder: Path) -> list[Path]:
+    """Delete the temporary files that killed processes of this machine left in a folder, and return them.
+
+    Files of living processes, of other machines and under other names stay.
+    """
+    removed = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        match = _PARTIAL.fullmatch(path.name)
+        if match and match[1] == _host() and not _is_alive(int(match[2])):
+            path.unlink(missing_ok=True)
+            removed.append(path)
+            logger.info("Removed %s, left over by a process that ended.", path.name)
+    return removed
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Let one process at a time change the names in a folder; the kernel frees it when the process ends.
+
+    A file system without locks on folders goes without: each file is whole even then.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            logger.debug("No lock on %s: %s", folder, error)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

@@ -1,0 +1,61 @@
+"""The report of a gallery version: one Markdown page of counts, figures, limits and plots."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+HONESTY: Final = (
+    "A deterrent against people viewing the gallery; it is not encryption: whoever owns the recogniser still "
+    "matches, links and can invert the features, because matching is what the gallery is for."
+)
+# Key of the summary, what people call it, and which way is good.
+FIGURES: Final = (
+    ("ssim_e", "SSIM_e (protected vs original)", "low hides"),
+    ("lpips_e", "LPIPS_e", "high hides"),
+    ("ssim_d", "SSIM_d (recovered vs original)", "high recovers"),
+    ("lpips_d", "LPIPS_d", "low recovers"),
+    ("cos_mean", "cos, mean", "1 is recognised"),
+    ("cos_min", "cos, worst image", "1 is recognised"),
+    ("acc_original", "rank-1 ORIGINAL", "nothing protected"),
+    ("acc_one", "rank-1 ONE", "one gallery image protected"),
+    ("acc_all", "rank-1 ALL", "all gallery images protected"),
+    ("wrong_key_ssim_d", "SSIM_d with a wrong key", "low is safe"),
+    ("seconds_per_image", "seconds per image", ""),
+)
+
+
+def figure_text(value: float | None) -> str:
+    """Write a figure for people; ``-`` where it was not measured."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def report_text(facts: Mapping[str, Any], *, broken: Sequence[str], figures: Sequence[Path]) -> str:
+    """Return the page.
+
+    Args:
+        facts: what ``summary.json`` holds: gallery, version, key_id, recovery, images, reasons, metrics, notes.
+        broken: one sentence per broken limit.
+        figures: files of plots beside the page.
+    """
+    lines = [
+        f"# Gallery {facts['gallery']} {facts['version']}",
+        "",
+        f"Key `{facts['key_id']}`, recovery `{facts['recovery']}`. {HONESTY}",
+        "",
+        "**Within the limits.**" if not broken else "**Outside the limits:** " + "; ".join(broken) + ".",
+        "",
+        "| images | count |",
+        "|---|---|",
+        *(f"| {status} | {count} |" for status, count in facts["images"].items()),
+        *(f"| - {reason} | {count} |" for reason, count in facts["reasons"].items()),
+        "",
+        "| figure | value | reading |",
+        "|---|---|---|",
+        *(f"| {name} | {figure_text(facts['metrics'][key])} | {note} |" for key, name, note in FIGURES),
+        "",
+        *(f"- {note}" for note in facts["notes"]),
+        "",
+        *(f"![{path.stem}]({path.name})" for path in figures),
+        "",
+    ]
+    return "\n".join(lines)

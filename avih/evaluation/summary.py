@@ -1,0 +1,163 @@
+"""Condense the figures of a gallery's images into one summary, and check it against the limits."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from avih.errors import UsageError
+from avih.evaluation.identification import IdentificationResult
+
+COUNTED: Final = ("protected", "below_quality")
+MEANS: Final = {
+    "ssim_e": "ssim_e",
+    "ssim_d": "ssim_d",
+    "lpips_e": "lpips_e",
+    "lpips_d": "lpips_d",
+    "cos_mean": "cos",
+    "wrong_key_ssim_d": "wrong_key_ssim_d",
+    "seconds_per_image": "seconds",
+}
+KEYS: Final = (
+    *("ssim_e", "ssim_d", "lpips_e", "lpips_d", "cos_mean", "cos_min"),
+    *("acc_original", "acc_one", "acc_all", "wrong_key_ssim_d", "seconds_per_image"),
+)
+ROUNDING: Final = 1e-9  # 0.98 - 0.97 is 0.010000000000000009; that is no broken limit of 0.01
+
+Summary = dict[str, float | None]
+
+
+class Limits(BaseModel):
+    """What a protected gallery must keep to before it is promoted; a figure equal to its limit is fine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    ssim_e_max: float = Field(
+        default=0.03, ge=-1, le=1, description="Highest mean SSIM between protected images and originals."
+    )
+    ssim_d_min: float = Field(
+        default=0.88, ge=-1, le=1, description="Lowest mean SSIM between recovered images and originals."
+    )
+    cos_mean_min: float = Field(
+        default=0.995,
+        ge=-1,
+        le=1,
+        description="Lowest mean cosine between the features of protected images and originals.",
+    )
+    cos_min_min: float = Field(
+        default=0.98, ge=-1, le=1, description="Lowest cosine that any single image's features may have."
+    )
+    accuracy_drop_max: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Largest drop of rank-1 accuracy, as a fraction, from ORIGINAL to ONE and to ALL.",
+    )
+    wrong_key_ssim_d_max: float = Field(
+        default=0.15,
+        ge=-1,
+        le=1,
+        description="Highest mean SSIM between originals and what another key recovers.",
+    )
+
+
+# Key of the summary, its name for people, its limit, and whether the limit is a ceiling.
+_BOUNDS: Final = (
+    ("ssim_e", "SSIM_e", "ssim_e_max", True),
+    ("ssim_d", "SSIM_d", "ssim_d_min", False),
+    ("cos_mean", "mean cos", "cos_mean_min", False),
+    ("cos_min", "lowest cos", "cos_min_min", False),
+    ("wrong_key_ssim_d", "wrong-key SSIM_d", "wrong_key_ssim_d_max", True),
+)
+_ACCURACIES: Final = (("acc_one", "ONE"), ("acc_all", "ALL"))
+
+
+def measured(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """Return a column's values of the images that count (protected or below quality) and have one.
+
+    Shape: float64 (k,), all finite, k at most the number of rows.
+
+    Raises:
+        UsageError: the table lacks the column or the status.
+    """
+    missing = [name for name in ("status", column) if name not in rows.columns]
+    if missing:
+        raise UsageError(
+            f"Expected a table of images with the columns status and {column}, got none named "
+            f"{' or '.join(missing)}: leave a metric that was not measured empty, but keep its column."
+        )
+    counted = rows.loc[rows["status"].isin(COUNTED), column]
+    values = pd.to_numeric(counted, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return values[np.isfinite(values)]
+
+
+def summarise(rows: pd.DataFrame, identification: IdentificationResult) -> Summary:
+    """Return the gallery's figures: means over the images that count, and the rank-1 accuracies.
+
+    Args:
+        rows: one row per input image with the columns status, ssim_e, ssim_d, lpips_e, lpips_d, cos,
+            wrong_key_ssim_d and seconds; empty (None or NaN) where an image has no such figure.
+        identification: the accuracies.
+
+    Returns:
+        Plain floats by name, ready for JSON; None where no image has the figure.
+
+    Raises:
+        UsageError: the table lacks a column.
+    """
+    found: Summary = {}
+    for key, column in MEANS.items():
+        values = measured(rows, column)
+        found[key] = float(values.mean()) if values.size else None
+    cos = measured(rows, "cos")
+    found["cos_min"] = float(cos.min()) if cos.size else None
+    for key in ("acc_original", "acc_one", "acc_all"):
+        value = getattr(identification, key)
+        found[key] = None if value is None else float(value)
+    return {key: found[key] for key in KEYS}
+
+
+def check_limits(summary: Mapping[str, float | None], limits: Limits) -> list[str]:
+    """Return one sentence per broken limit; none means that every figure that exists keeps to its own.
+
+    A figure that does not exist breaks nothing (:func:`unchecked_limits` names it), except that a summary
+    without any figure is reported: a gallery of which nothing is known is not a good one.
+    """
+    if len(unchecked_limits(summary)) == len(_BOUNDS) + len(_ACCURACIES):
+        return ["No figure was measured, so no limit could be checked"]
+    broken = []
+    for key, name, field, ceiling in _BOUNDS:
+        value, limit = summary.get(key), float(getattr(limits, field))
+        if value is None:
+            continue
+        if (value - limit if ceiling else limit - value) > ROUNDING:
+            side = "above" if ceiling else "below"
+            broken.append(f"{name} {_digits(value, limit)} is {side} the limit {limit:g}")
+    before, limit = summary.get("acc_original"), limits.accuracy_drop_max
+    for key, name in _ACCURACIES:
+        after = summary.get(key)
+        if before is not None and after is not None and before - after > limit + ROUNDING:
+            broken.append(
+                f"{name} accuracy {after:.3f} is {_digits(before - after, limit)} below ORIGINAL "
+                f"{before:.3f}, more than the limit {limit:g}"
+            )
+    return broken
+
+
+def unchecked_limits(summary: Mapping[str, float | None]) -> list[str]:
+    """Name the figures that have a limit but were not measured, so that a report can say so."""
+    names = [name for key, name, _, _ in _BOUNDS if summary.get(key) is None]
+    without = summary.get("acc_original") is None
+    return names + [f"{name} accuracy" for key, name in _ACCURACIES if without or summary.get(key) is None]
+
+
+def _digits(value: float, limit: float) -> str:
+    """Write a figure with three decimals, or with as many as it takes to tell it from its limit."""
+    for places in range(3, 9):
+        text = f"{value:.{places}f}"
+        if float(text) != limit:
+            return text
+    return repr(value)

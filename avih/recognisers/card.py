@@ -1,0 +1,160 @@
+"""The recogniser card: everything that decides which features a photo gets, in one TOML file.
+
+A card names the architecture, the input the network was trained on (size, colour order, value range,
+alignment template), where its weights are and their SHA-256, and a probe: a picture made by arithmetic and
+the features it must give. Five published recognisers need five different inputs; a card keeps that knowledge
+out of the code and the probe proves it at every load.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from avih.errors import UsageError
+
+CARDS_FOLDER = Path(__file__).parent / "cards"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# TOML arrays arrive as lists; the card stores tuples, so that a loaded card cannot be changed.
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+Numbers = Annotated[tuple[float, ...], Field(strict=False, min_length=4)]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Probe(_Facts):
+    """One picture made by arithmetic and the feature that the recogniser must give for it.
+
+    Attributes:
+        kind: how the picture is made; see ``avih.recognisers.probe.probe_picture``.
+        step: how many waves the picture has from top to bottom.
+        expected: the first values of the unit-norm feature, or all of them.
+        tolerance: the largest absolute difference that still counts as the same feature.
+    """
+
+    kind: Literal["waves"] = "waves"
+    step: Annotated[int, Field(ge=1, le=16)] = 2
+    expected: Numbers
+    tolerance: Annotated[float, Field(gt=0.0, le=0.01)] = 1e-3
+
+
+class RecogniserCard(_Facts):
+    """The facts of one service model, read from a TOML file.
+
+    Attributes:
+        name: the recogniser's name, as commands and records show it.
+        architecture: a name listed in ``avih.recognisers.registry``.
+        description: one sentence for people.
+        input_height: pixels.
+        input_width: pixels.
+        colour_order: the order in which the network was given its channels; photos are always RGB outside.
+        mean: subtracted from each pixel, in units of 0 to 255.
+        std: what the difference is divided by, in units of 0 to 255.
+        feature_size: length of the feature.
+        template: the five-point alignment template, named by its height x width.
+        weights: the weights file; in the TOML file relative to the card's folder, here absolute.
+        address: where the file can be fetched (https or file), if anywhere.
+        sha256: SHA-256 of the weights file.
+        state_key: where the tensors are inside a training checkpoint, for instance ``"state_dict"``.
+        state_prefix: prefix of the tensor names inside a training checkpoint, for instance ``"model."``.
+        ignored: prefixes of tensors that only training needs, for instance the classification head.
+        probe: see ``Probe``; a card without one is loaded with a warning.
+        licence: the terms of the weights.
+        source: who published the weights.
+        citation: the paper.
+        similarity_threshold: the cosine above which the publisher calls two photos the same person.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    architecture: str
+    description: str
+    input_height: Annotated[int, Field(ge=16, le=1024)]
+    input_width: Annotated[int, Field(ge=16, le=1024)]
+    colour_order: Literal["RGB", "BGR"]
+    mean: float
+    std: Annotated[float, Field(gt=0.0)]
+    feature_size: Annotated[int, Field(ge=2, le=4096)]
+    template: Literal["112x112", "112x96"]
+    weights: Annotated[Path | None, Field(strict=False)] = None
+    address: Annotated[str | None, Field(pattern=r"^(https|file)://")] = None
+    sha256: Sha256 | None = None
+    state_key: str | None = None
+    state_prefix: str = ""
+    ignored: Names = ()
+    probe: Probe | None = None
+    licence: str = "unknown"
+    source: str = "unknown"
+    citation: str = ""
+    similarity_threshold: Annotated[float | None, Field(gt=-1.0, lt=1.0)] = None
+
+    @model_validator(mode="after")
+    def _facts_agree(self) -> "RecogniserCard":
+        if self.template != f"{self.input_height}x{self.input_width}":
+            raise ValueError(
+                f"template {self.template} and input {self.input_height}x{self.input_width} differ: "
+                "give the template of the input's size"
+            )
+        if self.address is not None and self.sha256 is None:
+            raise ValueError("a card with an address needs the sha256 of what is fetched there")
+        if self.probe is not None and len(self.probe.expected) > self.feature_size:
+            raise ValueError(f"the probe expects {len(self.probe.expected)} values of {self.feature_size}")
+        return self
+
+
+def bundled_cards() -> list[str]:
+    """List the names of the cards that come with the package."""
+    return sorted(path.stem for path in CARDS_FOLDER.glob("*.toml"))
+
+
+def read_card(name_or_path: str | Path) -> RecogniserCard:
+    """Read a bundled card by its name, or any card by the path of its ``.toml`` file.
+
+    Raises:
+        UsageError: no such card, not a TOML file, an unknown field, a missing field or a value of
+            another type.
+    """
+    path = _card_path(name_or_path)
+    try:
+        fields: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"Expected a recogniser card at {path}, found no file: check the path.") from None
+    except OSError as error:
+        raise UsageError(f"Cannot read the recogniser card {path}: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"Expected TOML in the recogniser card {path}: {error}.") from None
+    if isinstance(fields.get("weights"), str):
+        fields["weights"] = (path.parent / fields["weights"]).resolve()
+    try:
+        return RecogniserCard.model_validate(fields)
+    except ValidationError as error:
+        raise UsageError(f"The recogniser card {path} cannot be used: {_in_words(error)}.") from None
+
+
+def _card_path(name_or_path: str | Path) -> Path:
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        return path
+    bundled = CARDS_FOLDER / f"{name_or_path}.toml"
+    if str(name_or_path) not in bundled_cards():
+        raise UsageError(
+            f"No bundled recogniser card is named {str(name_or_path)!r}: use one of "
+            f"{', '.join(bundled_cards())}, or the path of a .toml file."
+        )
+    return bundled
+
+
+def _in_words(error: ValidationError) -> str:
+    faults = []
+    for fault in error.errors():
+        field = ".".join(str(part) for part in fault["loc"])
+        got = (
+            f" (got {fault['input']!r})"
+            if field and fault["type"] not in ("missing", "extra_forbidden")
+            else ""
+        )
+        faults.append(f"{field}: {fault['msg']}{got}" if field else fault["msg"])
+    return "; ".join(faults)

@@ -1,0 +1,9 @@
+"""The command line: ``avih run``, each stage alone, keys and verification.
+
+Exit codes: 0 ok, 1 some images failed, 2 usage, 3 key or integrity refused, 4 quality below the limits.
+Nothing heavy is imported before a command needs it, so that ``--help`` is quick.
+"""
+
+from flows.cli.main import main
+
+__all__ = ["main"]

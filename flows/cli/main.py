@@ -1,0 +1,175 @@
+"""``avih``: the root of the command line and the ``run`` command."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.cli.options import DebugOption, JsonOption, StoreOption
+from flows.cli.output import clean_stdout, err, explained, progress_bars, table
+
+if TYPE_CHECKING:
+    from flows.run_gallery import GalleryRun
+
+QUALITY, SOME_FAILED = 4, 1
+
+app = typer.Typer(
+    name="avih",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="Protect galleries of face images: people cannot see the faces, your recogniser still matches them, "
+    "and whoever has the key gets the pictures back. A deterrent against viewing, not encryption. "
+    "Exit codes: 0 ok, 1 some images failed, 2 usage, 3 key or integrity refused, 4 quality below the limits.",
+)
+
+
+@app.command()
+def run(
+    source: Annotated[str, typer.Option(help="Folder of photos, or the word synthetic.")],
+    recogniser: Annotated[
+        str, typer.Option(help="Recogniser card: a name (see avih recognisers) or a file.")
+    ],
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights of the recogniser (.safetensors or .pth).")
+    ] = None,
+    store: StoreOption = None,
+    preset: Annotated[
+        str, typer.Option(help="fast (keyed, default) or paper (the papers' method).")
+    ] = "fast",
+    limit: Annotated[int | None, typer.Option(min=1, help="Most photos to take.")] = None,
+    gallery: Annotated[
+        str | None, typer.Option(help="Name of the gallery.", show_default="the source's")
+    ] = None,
+    layout: Annotated[
+        str, typer.Option(help="auto, lfw, orl, celeba, coco, image_folder, synthetic.")
+    ] = "auto",
+    key: Annotated[
+        str | None, typer.Option(help="Key id to protect with.", show_default="the active one")
+    ] = None,
+    key_steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps of a new key's generator.")
+    ] = None,
+    key_pictures: Annotated[
+        Path | None, typer.Option(help="Folder of training pictures for a new key.")
+    ] = None,
+    shard_size: Annotated[int, typer.Option(min=1, help="Photos per shard.")] = 64,
+    lpips_backbone: Annotated[Path | None, typer.Option(help="AlexNet weights for LPIPS.")] = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Do every stage: index, align, key, protect, evaluate. Run again, and only what is missing is done.
+
+    Example: avih run --source photos/ --recogniser mobilefacenet --weights mobilefacenet.safetensors
+    """
+    from avih.naming import Store, gallery_name, suggest_gallery_name
+
+    place = Store.find(store)
+    with explained(debug):
+        name = gallery_name(gallery) if gallery else suggest_gallery_name(source)
+        result = _run(
+            place.root, name, source, recogniser, weights, preset, limit, layout, key, key_steps, key_pictures,
+            shard_size, lpips_backbone, as_json,
+        )  # fmt: skip
+        _report(result, place.root, as_json)
+    _leave_with(result.counts, result.summary.broken_limits)
+
+
+def _run(
+    store: Path, gallery: str, source: str, card: str, weights: Path | None, preset_name: str, limit: int | None,
+    layout: str, key: str | None, key_steps: int | None, key_pictures: Path | None, shard_size: int,
+    lpips_backbone: Path | None, quiet: bool,
+) -> "GalleryRun":  # fmt: skip
+    """Translate options into settings and call the flow."""
+    prepare_flows(store)
+    from avih.settings import preset
+    from flows.run_gallery import run_gallery
+    from tasks.records import RecogniserChoice
+
+    settings = preset(preset_name, key_steps=key_steps)
+    index = settings.index.model_copy(update={"layout": layout, "limit": limit, "shard_size": shard_size})
+    with clean_stdout(), progress_bars():
+        return run_gallery(
+            store=str(store),
+            gallery=gallery,
+            source=_absolute(source),
+            recogniser=RecogniserChoice(card=card, weights=str(weights.absolute()) if weights else None),
+            settings=settings.model_copy(update={"index": index}),
+            key_id=key,
+            key_pictures=str(key_pictures.absolute()) if key_pictures else None,
+            lpips_backbone=str(lpips_backbone.absolute()) if lpips_backbone else None,
+            enforce_limits=False,
+        )
+
+
+def prepare_flows(store: Path) -> None:
+    """Set the environment of Prefect and find the passphrase before anything long begins."""
+    from avih.keys import find_passphrase
+    from avih.naming import Store
+    from flows import environment
+
+    environment.prepare(Store(store), quiet=True)
+    find_passphrase()
+
+
+def _absolute(source: str) -> str:
+    """Make a folder's path absolute, so that a worker elsewhere finds it; ``synthetic`` stays a word."""
+    return source if source == "synthetic" else str(Path(source).expanduser().absolute())
+
+
+def outcome(result: "GalleryRun") -> dict[str, Any]:
+    """Return the object that ``--json`` prints."""
+    summary = result.summary
+    return {
+        "gallery": result.gallery,
+        "version": result.version,
+        "key_id": result.key_id,
+        "images": summary.counts,
+        "metrics": summary.metrics,
+        "mlflow_run_id": result.run.run_id,
+        "report": summary.report,
+        "contact_sheet": summary.owner_contact_sheet,
+        "broken_limits": list(summary.broken_limits),
+        "notes": list(summary.notes),
+        "added": result.added,
+        "shards_made": result.shards_made,
+    }
+
+
+def _report(result: "GalleryRun", store: Path, as_json: bool) -> None:
+    if as_json:
+        from flows.cli.output import print_json
+
+        print_json(outcome(result))
+        return
+    from avih.evaluation.report import FIGURES, figure_text
+    from avih.naming import Store
+    from tasks.tracking import open_command
+
+    summary = result.summary
+    rows: dict[str, object] = {f"images {name}": count for name, count in summary.counts.items()}
+    rows |= {name: figure_text(summary.metrics[key]) for key, name, _ in FIGURES}
+    table(f"{result.gallery} {result.version}, key {result.key_id}", rows)
+    if not result.shards_made:
+        err.print("Nothing was missing: every shard was done already.")
+    for note in summary.notes:
+        err.print(f"note: {note}", markup=False)
+    for limit in summary.broken_limits:
+        err.print(f"outside the limits: {limit}", markup=False)
+    print(f"contact sheet (owner only): {summary.owner_contact_sheet}")
+    print(f"report:                     {summary.report}")
+    print(f"see it in MLflow:           {open_command(Store(store))}")
+
+
+def _leave_with(counts: dict[str, int], broken: tuple[str, ...]) -> None:
+    if broken:
+        raise typer.Exit(QUALITY)
+    if counts.get("failed", 0):
+        raise typer.Exit(SOME_FAILED)
+
+
+def main() -> None:
+    """Entry point of the ``avih`` command."""
+    from flows.cli import keys, stages  # noqa: F401  # they register their commands
+
+    app()

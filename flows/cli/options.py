@@ -1,0 +1,17 @@
+"""Options that several commands share, written once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+StoreOption = Annotated[
+    Path | None,
+    typer.Option("--store", envvar="AVIH_STORE", help="Folder of the store.", show_default="./data"),
+]
+GalleryOption = Annotated[str, typer.Option("--gallery", help="Name of the gallery.")]
+VersionOption = Annotated[
+    str | None, typer.Option("--version", help="Gallery version.", show_default="newest")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

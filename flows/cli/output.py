@@ -1,0 +1,122 @@
+"""What the command line shows: progress bars and tables on standard error, one JSON object on standard output."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from avih.errors import AvihError
+
+UNITS = {"key": "steps"}
+FAILED, USAGE = 1, 2
+
+err = Console(stderr=True, highlight=False)
+
+
+class SpeedColumn(ProgressColumn):
+    """Images (or training steps) per second."""
+
+    def render(self, task: Task) -> Text:
+        """Return ``0.52 images/s``."""
+        speed = task.finished_speed or task.speed
+        unit = UNITS.get(str(task.fields.get("stage")), "images")
+        return Text("-" if speed is None else f"{speed:.2f} {unit}/s")
+
+
+class Bars:
+    """One progress bar per stage; hears of work through ``tasks.progress``."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.bars: dict[str, Any] = {}
+
+    def begin(self, stage: str, total: int) -> None:
+        """Show a bar for a stage."""
+        self.bars[stage] = self.progress.add_task(stage, total=total, stage=stage)
+
+    def advance(self, stage: str, done: int) -> None:
+        """Move a bar on."""
+        if stage in self.bars:
+            self.progress.advance(self.bars[stage], done)
+
+
+@contextmanager
+def progress_bars() -> Iterator[None]:
+    """Show progress on standard error while the block runs; plain lines are left out when it is no terminal."""
+    from tasks.progress import listening
+
+    columns = (
+        TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), SpeedColumn(),
+        TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=err, disable=not err.is_terminal) as progress, listening(Bars(progress)):
+        yield
+
+
+@contextmanager
+def explained(debug: bool) -> Iterator[None]:
+    """Turn errors into one readable message and the documented exit code; ``debug`` shows the traceback."""
+    try:
+        yield
+    except AvihError as error:
+        _leave(error, str(error), error.exit_code, debug)
+    except KeyboardInterrupt:
+        err.print("Stopped. What is finished stays; run the same command again to go on.")
+        raise typer.Exit(130) from None
+    except (OSError, RuntimeError) as error:
+        _leave(error, f"{type(error).__name__}: {error}", FAILED, debug)
+
+
+def _leave(error: Exception, message: str, code: int, debug: bool) -> NoReturn:
+    if debug:
+        raise error
+    err.print(f"[bold red]error:[/] {escape(message)}")
+    raise typer.Exit(code)
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """Write one JSON object to standard output."""
+    sys.stdout.write(json.dumps(values, indent=2, sort_keys=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def clean_stdout() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Send everything that libraries print to standard error, so that only our object reaches standard output."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    kept: list[Mapping[str, Any]] = []
+    try:
+        yield kept.append
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)
+        for values in kept:
+            print_json(values)
+
+
+def table(title: str, rows: Mapping[str, object]) -> None:
+    """Print a small two-column table on standard output."""
+    shown = Table(title=title, title_justify="left", show_header=False)
+    for name, value in rows.items():
+        shown.add_row(name, str(value))
+    Console(highlight=False).print(shown)

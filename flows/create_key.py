@@ -1,0 +1,32 @@
+"""Flow of the key stage: train a generator and seal a new key."""
+
+from prefect import flow
+
+import flows.environment  # noqa: F401  # before prefect
+from avih.settings import KeySettings, Recovery
+from flows.shard_runs import as_task
+from tasks.create_key import KeyMade, create_key, default_actor
+
+
+@flow(name="create-key", log_prints=False)
+def create_key_flow(
+    *,
+    store: str,
+    settings: KeySettings,
+    recovery: Recovery = "keyed",
+    template: str = "112x96",
+    pictures: str | None = None,
+    reason: str = "created by flow",
+    activate: bool = True,
+) -> KeyMade:
+    """Make, seal and activate a key."""
+    return as_task(create_key, name="create key", retries=0)(
+        store=store,
+        settings=settings,
+        recovery=recovery,
+        template=template,
+        pictures=pictures,
+        actor=default_actor(),
+        reason=reason,
+        activate=activate,
+    )

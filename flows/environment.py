@@ -1,0 +1,40 @@
+"""Settings that Prefect and MLflow read at import: telemetry off, state in the store, JSON results, no prompts.
+
+Imported before either of them. A value that the user has set is left alone.
+"""
+
+import os
+from pathlib import Path
+
+from avih.naming import Store
+
+DEFAULTS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "true",  # MLflow takes only the word true
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",  # the default would pickle results into plain files
+    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",  # slow machines need longer than the default 20
+}
+
+
+def prepare(store: Store | None = None, *, quiet: bool = False) -> None:
+    """Put the defaults into the environment.
+
+    Args:
+        store: where Prefect keeps its state; found as everywhere else if not given.
+        quiet: show only Prefect's errors of its own; ours are told by the command line.
+    """
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    home = (store or Store.find()).prefect
+    os.environ.setdefault("PREFECT_HOME", str(home))
+    # Prefect's temporary server does not make its folder, and then hangs until its time is up.
+    Path(os.environ["PREFECT_HOME"]).mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(home / "results"))
+    if quiet:
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+        os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
+
+
+prepare()

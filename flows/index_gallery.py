@@ -1,0 +1,17 @@
+"""Flow of the index stage: which photos belong to the gallery."""
+
+from prefect import flow
+
+import flows.environment  # noqa: F401  # before prefect
+from avih.indexing import IndexRecord
+from avih.settings import IndexSettings
+from flows.shard_runs import as_task
+from tasks.index_source import index_source
+
+
+@flow(name="index-gallery", log_prints=False)
+def index_gallery(*, store: str, gallery: str, source: str, settings: IndexSettings) -> IndexRecord:
+    """Extend the gallery's newest version by new photos, or begin the next version."""
+    return as_task(index_source, name="index source")(
+        store=store, gallery=gallery, source=source, settings=settings
+    )

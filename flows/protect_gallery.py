@@ -1,0 +1,23 @@
+"""Flow of the protect stage: hide every aligned face, then sign the version's manifest."""
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+import flows.environment  # noqa: F401  # before prefect
+from avih.settings import ProtectSettings
+from flows.shard_runs import as_task, run_shards
+from tasks.protect_shard import protect_shard
+from tasks.records import Place, ShardRecord
+from tasks.sign_manifest import sign_manifest
+
+
+@flow(name="protect-gallery", task_runner=ThreadPoolTaskRunner(max_workers=1), log_prints=False)
+def protect_gallery(
+    *, place: Place, key_id: str, shards: list[int], settings: ProtectSettings
+) -> list[ShardRecord]:
+    """Protect every shard that is not done and sign what the version now holds."""
+    records = run_shards(
+        protect_shard, stage="protect", numbers=shards, place=place, key_id=key_id, settings=settings
+    )
+    as_task(sign_manifest, name="sign manifest")(place=place, key_id=key_id, shards=shards, settings=settings)
+    return records

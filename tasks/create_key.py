@@ -1,0 +1,88 @@
+"""Key stage: train a generator on public pictures, draw a secret, seal both."""
+
+import os
+import secrets
+from pathlib import Path
+
+import numpy as np
+
+from avih.align import TEMPLATES
+from avih.datasets.pictures import pictures_of_folder, public_pictures
+from avih.generators import save_generator
+from avih.key_training import PictureSampler, train_generator
+from avih.keys import Key, KeyStore, State, find_passphrase
+from avih.naming import Store
+from avih.settings import KeySettings, Recovery
+from tasks.progress import advance
+from tasks.records import Record
+
+
+class KeyMade(Record):
+    """A new key's public facts."""
+
+    key_id: str
+    state: str
+    architecture: str
+    parameters: int
+    training_l1: float
+
+
+def create_key(
+    *,
+    store: str,
+    settings: KeySettings,
+    recovery: Recovery,
+    template: str,
+    pictures: str | None,
+    actor: str,
+    reason: str,
+    activate: bool,
+) -> KeyMade:
+    """Make, seal and (if asked) activate a key.
+
+    Args:
+        store: root of the store.
+        settings: generator and recipe.
+        recovery: what the key will serve.
+        template: size of the training crops, by template name.
+        pictures: folder of training pictures; the built-in public ones by default.
+        actor: who asks, for the key's log.
+        reason: why, for the key's log.
+        activate: put the key to use at once.
+    """
+    passphrase = find_passphrase(confirm=True)
+    passphrase.require_length()  # a bad passphrase is told before minutes of training, not after
+    size = TEMPLATES[template]
+    seed = secrets.randbits(63) | (1 << 62)
+    sampler = PictureSampler(
+        pictures=pictures_of_folder(Path(pictures)) if pictures else public_pictures(),
+        height=size.height,
+        width=size.width,
+        rng=np.random.default_rng(secrets.randbits(128)),
+    )
+    trained = train_generator(
+        settings=settings, sampler=sampler, seed=seed, progress=lambda done: advance("key", done)
+    )
+    data = save_generator(trained.generator, architecture=settings.architecture, options=settings.options())
+    recipe: dict[str, str | int | float] = {
+        **{name: value for name, value in settings.model_dump().items() if value is not None},
+        "pictures": "own folder" if pictures else "public",
+        "training_l1": round(trained.losses["l1"], 5),
+    }
+    key = Key.create(generator_bytes=data, recipe=recipe, training_seed=seed)
+    keys = KeyStore(Store(Path(store)).keys, passphrase)
+    record = keys.add(key, actor=actor, reason=reason, recovery=recovery)
+    if activate:
+        record = keys.transition(record.key_id, State.ACTIVE, actor=actor, reason=reason)
+    return KeyMade(
+        key_id=record.key_id,
+        state=str(record.state),
+        architecture=record.architecture,
+        parameters=record.parameters,
+        training_l1=trained.losses["l1"],
+    )
+
+
+def default_actor() -> str:
+    """Name who runs this process, for the key log."""
+    return os.environ.get("AVIH_ACTOR") or os.environ.get("USER") or f"uid-{os.getuid()}"

@@ -1,0 +1,147 @@
+"""Evaluate stage: measure every protected image of one shard from its stored file."""
+
+import json
+import secrets
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from avih.atomic import atomic_file, write_json
+from avih.errors import AvihError, IntegrityError
+from avih.evaluation.lpips_metric import Lpips, Unavailable
+from avih.evaluation.metrics import ssim
+from avih.images import decode_png, to_tensor
+from avih.keys import KeyStore
+from avih.naming import ShardAddress
+from avih.protection import Picture, recover
+from avih.settings import Recovery
+from avih.shards import iter_samples, read_done, read_rows
+from tasks import opened
+from tasks.originals import in_batches, iter_originals
+from tasks.progress import advance
+from tasks.protect_shard import protected_address
+from tasks.records import Place, ShardRecord
+
+BATCH = 32
+METRICS = ("ssim_e", "ssim_d", "lpips_e", "lpips_d", "cos", "wrong_key_ssim_d", "seconds", "steps")
+
+
+def evaluated_address(place: Place, key_id: str, number: int) -> ShardAddress:
+    """Name the measurements of a protected shard."""
+    return ShardAddress("evaluated", place.gallery, place.version, number, key_id)
+
+
+def evaluate_shard(
+    *, place: Place, key_id: str, number: int, recovery: Recovery, lpips_backbone: str | None
+) -> ShardRecord:
+    """Measure one shard unless its measurements are there and belong to the stored shard."""
+    store = place.folder
+    done = read_done(store, protected_address(place, key_id, number))
+    if done is None:
+        raise IntegrityError(
+            f"Expected protected shard {number} of {place.gallery} {place.version}, got none. Run avih protect."
+        )
+    address = evaluated_address(place, key_id, number)
+    inputs = f"{done.digest()} lpips={lpips_backbone}"
+    record = store.shard(address, "done.json")
+    if record.exists() and json.loads(record.read_text())["inputs"] == inputs:
+        advance("evaluate", done.rows)
+        return ShardRecord(number=number, counts=dict(done.counts), made=False)
+    table = _measure(
+        place, key_id, number, recovery, Lpips.load(Path(lpips_backbone) if lpips_backbone else None)
+    )
+    store.shard(address, "parquet").parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(store.shard(address, "parquet"), mode=0o600) as temporary:
+        table.to_parquet(temporary, index=False)
+    write_json(record, {"inputs": inputs, "rows": len(table)})
+    return ShardRecord(number=number, counts=dict(done.counts), made=True)
+
+
+def _measure(
+    place: Place, key_id: str, number: int, recovery: Recovery, lpips: Lpips | Unavailable
+) -> pd.DataFrame:
+    store, address = place.folder, protected_address(place, key_id, number)
+    rows = {row["image_id"]: dict(row) for row in read_rows(store, address).to_dict("records")}
+    stored = {sample.key: sample.files for sample in iter_samples(store, address)}
+    gauge = _Gauge(place, key_id, recovery, lpips)
+    timing = json.loads(store.shard(address, "timing.json").read_text())
+    seconds = timing["seconds"] / max(timing["images"], 1)
+    originals = ((name, picture) for name, picture in iter_originals(place, number) if name in stored)
+    for names, pictures in in_batches(originals, BATCH):
+        files = [stored[name] for name in names]
+        for name, measured in zip(names, gauge.measure(pictures, files), strict=True):
+            rows[name] |= measured | {"seconds": seconds}
+            advance("evaluate")
+    advance("evaluate", len(rows) - len(stored))
+    table = pd.DataFrame(list(rows.values()))
+    wanted = [*METRICS, "feature_original", "feature_protected"]
+    return table.reindex(columns=[*table.columns, *(c for c in wanted if c not in table.columns)])
+
+
+class _Gauge:
+    """Measures batches of stored files of one key."""
+
+    def __init__(self, place: Place, key_id: str, recovery: Recovery, lpips: Lpips | Unavailable) -> None:
+        root = place.folder.root
+        key, self.generator = opened.key(root, key_id=key_id, purpose="recover")
+        self.secret, self.recovery, self.lpips = key.secret.reveal(), recovery, lpips
+        self.recogniser = opened.recogniser(place.recogniser, root)
+        self.wrong = wrong_key(root, key_id=key_id, recovery=recovery, generator=self.generator)
+
+    def measure(self, originals: list[Picture], files: list[dict[str, bytes]]) -> list[dict[str, object]]:
+        """Return the fields of each image, from its bytes on disk."""
+        protected = [decode_png(file["png"]) for file in files]
+        nonces = [str(json.loads(file["json"])["nonce"]) for file in files]
+        recovered = self._recover(protected, nonces, self.secret, self.generator)
+        wrong = self._recover(protected, nonces, *self.wrong) if self.wrong else None
+        first, second = self._features(originals), self._features(protected)
+        results: list[dict[str, object]] = []
+        for i, original in enumerate(originals):
+            fields: dict[str, object] = {
+                "ssim_e": ssim(original, protected[i]),
+                "ssim_d": ssim(original, recovered[i]),
+                "cos": float(first[i] @ second[i]),
+                "wrong_key_ssim_d": ssim(original, wrong[i]) if wrong else None,
+                "feature_original": first[i],
+                "feature_protected": second[i],
+            }
+            if isinstance(self.lpips, Lpips):
+                fields["lpips_e"] = self.lpips(original, protected[i])
+                fields["lpips_d"] = self.lpips(original, recovered[i])
+            results.append(fields)
+        return results
+
+    def _recover(
+        self, stored: list[Picture], nonces: list[str], secret: bytes, generator: nn.Module
+    ) -> list[Picture]:
+        return recover(
+            stored=stored, nonces=nonces, secret=secret, generator=generator, recovery=self.recovery
+        )
+
+    def _features(self, pictures: list[Picture]) -> np.ndarray:
+        with torch.no_grad():
+            return self.recogniser(to_tensor(pictures)).double().numpy()
+
+
+def wrong_key(
+    root: Path, *, key_id: str, recovery: Recovery, generator: nn.Module
+) -> tuple[bytes, nn.Module] | None:
+    """Choose a wrong key: a fresh secret for keyed recovery, the store's other generator for unmixed.
+
+    Returns:
+        Secret and generator, or None when unmixed recovery has no second generator to try.
+    """
+    if recovery == "keyed":
+        return secrets.token_bytes(32), generator
+    keys = KeyStore(Path(root) / "3_keys")
+    for record in reversed(keys.list()):
+        if record.key_id != key_id and record.recovery == recovery:
+            try:
+                other, network = opened.key(root, key_id=record.key_id, purpose="recover")
+            except AvihError:
+                continue
+            return other.secret.reveal(), network
+    return None

@@ -1,0 +1,62 @@
+"""Open what tasks need, once per process: recognisers, aligners, keys and vaults.
+
+Opening a key runs scrypt and a recogniser's probe runs a network; doing either per shard would be waste.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+from torch import nn
+
+from avih.align import Aligner
+from avih.generators import load_generator
+from avih.keys import Key, KeyStore, Vault
+from avih.keys.store import Purpose
+from avih.naming import Store
+from avih.recognisers import Recogniser, load_recogniser
+from avih.settings import AlignSettings
+from tasks.records import RecogniserChoice
+
+
+@lru_cache(maxsize=4)
+def recogniser(choice: RecogniserChoice, store: Path) -> Recogniser:
+    """Load a recogniser and check its probe."""
+    return load_recogniser(card=choice.card, weights=choice.weights_path, cache=Store(store).sources)
+
+
+@lru_cache(maxsize=4)
+def aligner(settings: AlignSettings) -> Aligner:
+    """Load MTCNN."""
+    return Aligner(
+        template=settings.template,
+        minimum_confidence=settings.minimum_confidence,
+        batch_size=settings.batch_size,
+    )
+
+
+@lru_cache(maxsize=4)
+def vault(store: Path) -> Vault:
+    """Open the vault of sealed originals; made when the first original is sealed."""
+    return Vault(Store(store).keys)
+
+
+@lru_cache(maxsize=8)
+def _sealed_key(store: Path, key_id: str) -> tuple[Key, nn.Module]:
+    opened = KeyStore(Store(store).keys).load(key_id, purpose="inspect")
+    return opened, load_generator(opened.generator_bytes)
+
+
+def key(store: Path, *, key_id: str, purpose: Purpose) -> tuple[Key, nn.Module]:
+    """Open a key with its generator; the key's state is looked up each time, the file only once.
+
+    Raises:
+        KeyRefused: the key's state does not allow the purpose, or the passphrase is wrong.
+    """
+    KeyStore(Store(store).keys).require(key_id, purpose=purpose)
+    return _sealed_key(store, key_id)
+
+
+def forget() -> None:
+    """Drop everything opened, so that tests see files as they are."""
+    for cached in (recogniser, aligner, vault, _sealed_key):
+        cached.cache_clear()

@@ -1,0 +1,63 @@
+"""Give the pictures back: recover stored images of a version into a private folder."""
+
+import json
+from pathlib import Path
+
+from avih.atomic import write_bytes
+from avih.errors import IntegrityError, UsageError
+from avih.images import decode_png, encode_png
+from avih.protection import recover
+from avih.settings import Recovery
+from avih.shards import file_sha256, iter_samples, read_rows
+from tasks import opened
+from tasks.progress import advance
+from tasks.protect_shard import protected_address
+from tasks.records import Place, Record
+
+
+class Recovered(Record):
+    """How many images were written where, and how many were refused."""
+
+    folder: str
+    written: int
+    refused: tuple[str, ...]
+
+
+def recover_shard(
+    *, place: Place, key_id: str, number: int, recovery: Recovery, folder: Path, images: frozenset[str] | None
+) -> Recovered:
+    """Recover the images of one shard (all, or those named) as PNG files of mode 0600.
+
+    A stored file that is not the one its row names is refused and listed; the others are recovered.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(
+            f"Expected a folder for recovered pictures, got the file {folder}. Choose another --out."
+        )
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    address = protected_address(place, key_id, number)
+    expected = read_rows(place.folder, address).set_index("image_id").file_sha256.to_dict()
+    key, generator = opened.key(place.folder.root, key_id=key_id, purpose="recover")
+    written, refused = 0, []
+    for sample in iter_samples(place.folder, address):
+        if images is not None and sample.key not in images:
+            continue
+        advance("recover")
+        if file_sha256({"png": sample.files["png"]}) != expected.get(sample.key):
+            refused.append(sample.key)
+            continue
+        try:
+            picture, nonce = decode_png(sample.files["png"]), str(json.loads(sample.files["json"])["nonce"])
+        except (IntegrityError, ValueError, KeyError):
+            refused.append(sample.key)
+            continue
+        recovered = recover(
+            stored=[picture],
+            nonces=[nonce],
+            secret=key.secret.reveal(),
+            generator=generator,
+            recovery=recovery,
+        )
+        write_bytes(folder / f"{sample.key}.png", encode_png(recovered[0]), mode=0o600)
+        written += 1
+    return Recovered(folder=str(folder), written=written, refused=tuple(refused))

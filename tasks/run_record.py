@@ -1,0 +1,84 @@
+"""What a gallery version was made from: settings, recogniser, key and the versions of the software."""
+
+import json
+import platform
+from importlib import metadata
+from typing import Any
+
+from avih import __version__
+from avih.atomic import write_json
+from avih.errors import UsageError
+from avih.naming import Store
+from avih.settings import RunSettings
+from tasks.records import Place, RecogniserChoice, Record
+
+SOFTWARE = (
+    "torch",
+    "torchvision",
+    "facenet-pytorch",
+    "numpy",
+    "scikit-image",
+    "prefect",
+    "mlflow",
+    "webdataset",
+)
+RECORD_FILE = "run.json"
+
+
+class RunRecord(Record):
+    """Everything needed to run a stage of a gallery version again; no secret."""
+
+    gallery: str
+    version: str
+    source: str
+    recogniser: RecogniserChoice
+    key_id: str
+    settings: RunSettings
+    lpips_backbone: str | None = None
+
+    def place(self, store: Store) -> Place:
+        """Where the stages of this version work."""
+        return Place(
+            store=str(store.root), gallery=self.gallery, version=self.version, recogniser=self.recogniser
+        )
+
+
+def software() -> dict[str, str]:
+    """Return the versions of what a result depends on."""
+    return {"avih": __version__, "python": platform.python_version()} | {
+        name: metadata.version(name) for name in SOFTWARE
+    }
+
+
+def save_run(record: RunRecord, *, store: Store) -> None:
+    """Write the record beside the version's index."""
+    folder = store.folder("index", gallery=record.gallery, version=record.version)
+    write_json(folder / RECORD_FILE, described(record))
+
+
+def described(record: RunRecord) -> dict[str, Any]:
+    """Return the record and the software versions as plain values."""
+    return record.model_dump(mode="json") | {"software": software()}
+
+
+def load_run(*, store: Store, gallery: str, version: str | None = None) -> RunRecord:
+    """Read the record of a version, the newest by default.
+
+    Raises:
+        UsageError: no such gallery or version, or it was only begun.
+    """
+    versions = store.versions(gallery)
+    if not versions:
+        known = ", ".join(store.galleries()) or "none"
+        raise UsageError(f"Expected a gallery in {store.root}, got {gallery!r}; there are: {known}.")
+    chosen = version or versions[-1]
+    if chosen not in versions:
+        raise UsageError(f"Expected a version of {gallery} among {', '.join(versions)}, got {chosen!r}.")
+    path = store.folder("index", gallery=gallery, version=chosen) / RECORD_FILE
+    if not path.exists():
+        raise UsageError(
+            f"Gallery {gallery} {chosen} was begun but has no {RECORD_FILE}. Run avih run again."
+        )
+    values = json.loads(path.read_text())
+    values.pop("software", None)
+    return RunRecord.model_validate(values)

@@ -1,0 +1,348 @@
+"""Aligned faces lie where the template wants them, whatever the size, turn and neighbours of their photo."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.data import astronaut
+from skimage.metrics import structural_similarity
+from skimage.transform import SimilarityTransform, rotate
+
+from avih import align
+from avih.align import TEMPLATES, AlignedFace, Aligner, Photo
+from avih.errors import ImageRefused, UsageError
+from avih.recognisers import load_recogniser
+
+REAL_DATA = Path(os.environ.get("AVIH_REAL_DATA", Path(__file__).parents[3] / "shared"))
+COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)])
+GREY = 60
+
+
+@pytest.fixture(scope="module")
+def aligner() -> Aligner:
+    return Aligner()
+
+
+def only(aligner: Aligner, photo: Photo) -> AlignedFace:
+    (face,) = aligner.align([photo])
+    assert isinstance(face, AlignedFace), face
+    return face
+
+
+def refusal(aligner: Aligner, photo: Photo) -> str:
+    (refused,) = aligner.align([photo])
+    assert isinstance(refused, ImageRefused)
+    return refused.reason
+
+
+def similarity(first: AlignedFace, second: AlignedFace) -> float:
+    return float(structural_similarity(first.pixels, second.pixels, channel_axis=2))
+
+
+# --- The warp, against dots whose places are known by arithmetic -------------------------------------------
+
+
+def dotted(*, height: int, width: int, points: NDArray[np.float64], radius: float) -> Photo:
+    """Draw one dot of each colour at points (x, y), with soft edges, so that its centre is exact."""
+    y, x = np.mgrid[:height, :width]
+    photo = np.full((height, width, 3), GREY, dtype=float)
+    for (centre_x, centre_y), colour in zip(points, COLOURS, strict=True):
+        inside = np.clip(radius + 0.5 - np.hypot(x - centre_x, y - centre_y), 0, 1)[..., None]
+        photo = photo * (1 - inside) + colour * inside
+    return photo.round().astype(np.uint8)
+
+
+def find_dots(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Find the centre (x, y) of each colour's dot: pixels weighted by how much they are of that colour."""
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    difference = image[:, :, None].astype(float) - COLOURS
+    weight = np.clip(1 - np.abs(difference).max(axis=3) / 100, 0, 1)
+    total = weight.sum(axis=(0, 1))
+    assert (total > 0).all()
+    return (
+        np.stack([(weight * x[..., None]).sum((0, 1)), (weight * y[..., None]).sum((0, 1))], 1)
+        / total[:, None]
+    )
+
+
+class DotDetector:
+    """Stands in for MTCNN: takes lists of pictures of one size and returns object arrays, as it does."""
+
+    def __init__(self, confidence: float = 0.99, fail_on: int = -1) -> None:
+        self.confidence, self.fail_on = confidence, fail_on
+        self.min_face_size = 20.0
+        self.sizes: list[list[tuple[int, int]]] = []
+
+    def detect(self, images: Sequence[Image.Image], *, landmarks: bool) -> tuple[object, object, object]:
+        assert landmarks
+        self.sizes.append([image.size for image in images])
+        if len(set(self.sizes[-1])) > 1:
+            raise ValueError("only equal sizes")
+        boxes, points = [], []
+        for image in images:
+            pixels = np.asarray(image)
+            if (pixels == self.fail_on).all(axis=2).any():
+                raise RuntimeError("broken")
+            found = find_dots(pixels)
+            boxes.append(np.array([[*found.min(axis=0), *found.max(axis=0)]], dtype=object))
+            points.append(found[None].astype(object))
+        return np.array(boxes, dtype=object), [np.array([self.confidence])] * len(images), points
+
+
+def with_dots(template: str = "112x96", **options: object) -> Aligner:
+    aligner = Aligner(template=template)
+    aligner._detector = DotDetector(**options)
+    return aligner
+
+
+@pytest.mark.parametrize("template", ["112x96", "112x112"])
+@pytest.mark.parametrize(
+    ("scale", "degrees", "size"),
+    [
+        (0.4, 0, (100, 90)),
+        (1, 25, (300, 280)),
+        (2.6, -40, (700, 640)),
+        (9, 10, (1500, 2100)),
+        (5, 100, (1100, 1100)),
+    ],
+)
+def test_landmarks_land_on_the_template(
+    template: str, scale: float, degrees: float, size: tuple[int, int]
+) -> None:
+    wanted = np.array(TEMPLATES[template].points)
+    turn = np.deg2rad(degrees)
+    centred = (wanted - wanted.mean(axis=0)) * scale
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    points = centred @ rotation.T + np.array(size)[::-1] / 2
+    photo = dotted(height=size[0], width=size[1], points=points, radius=max(3 * scale, 2))
+    aligner = with_dots(template)
+    face = only(aligner, photo)
+    assert face.pixels.shape == (112, int(template.split("x")[1]), 3)
+    assert face.pixels.dtype == np.uint8
+    error = np.abs(find_dots(face.pixels) - wanted).max()
+    assert error < 0.35
+    (seen,) = aligner._detector.sizes
+    assert max(seen[0]) <= 1024 * 1.4 + 1
+
+
+def test_the_warp_is_the_least_squares_similarity() -> None:
+    """A face of another shape than the template: compare with the closed form in complex numbers."""
+    wanted = np.array(TEMPLATES["112x96"].points)
+    points = wanted * (1.3, 1.6) + 20 + np.array([(0, 0), (3, 0), (0, 5), (-4, 0), (0, 0)])
+    face = only(with_dots(), dotted(height=220, width=200, points=points, radius=4))
+    z, w = points @ (1, 1j), wanted @ (1, 1j)
+    factor = np.vdot(z - z.mean(), w - w.mean()) / np.vdot(z - z.mean(), z - z.mean())
+    expected = factor * (z - z.mean()) + w.mean()
+    assert np.abs(find_dots(face.pixels) @ (1, 1j) - expected).max() < 0.5
+    assert np.abs(expected - w).max() > 3  # the dots cannot all lie on the template
+
+
+def test_a_strong_reduction_does_not_alias() -> None:
+    wanted = np.array(TEMPLATES["112x96"].points)
+    photo = dotted(height=1120, width=960, points=wanted * 10, radius=25)
+    striped = photo.copy()
+    background = (photo == GREY).all(axis=2)
+    background[::2] = False
+    striped[background] = 180  # every second row; the mean of both is 120
+    pixels = only(with_dots(), striped).pixels[5:30, 5:90].astype(int)
+    assert np.abs(pixels - 120).max() <= 2
+
+
+def test_outside_the_photo_its_edge_is_repeated() -> None:
+    points = np.array(TEMPLATES["112x96"].points) - (20, 40)
+    photo = dotted(height=75, width=60, points=points, radius=3)
+    photo[0] = (200, 10, 90)
+    pixels = only(with_dots(), photo).pixels
+    assert (np.abs(pixels[:38, 25:70].astype(int) - (200, 10, 90)) <= 1).all()
+
+
+def test_too_small_and_too_uncertain_faces_are_refused() -> None:
+    points = np.array(TEMPLATES["112x96"].points)
+    small = dotted(height=90, width=90, points=points * 0.25 + 30, radius=1.2)
+    assert refusal(with_dots(), small) == "face_too_small"
+    fine = dotted(height=112, width=96, points=points, radius=3)
+    assert refusal(with_dots(confidence=0.89), fine) == "low_confidence"
+    assert only(with_dots(confidence=0.91), fine).confidence == pytest.approx(0.91)
+
+
+def test_landmarks_in_one_place_are_refused() -> None:
+    aligner = with_dots()
+    aligner._detector.detect = lambda images, landmarks: (
+        [np.ones((1, 4))],
+        [np.ones(1)],
+        [np.ones((1, 5, 2))],
+    )
+    assert refusal(aligner, np.zeros((64, 64, 3), np.uint8)) == "bad_landmarks"
+
+
+def test_sizes_are_grouped_and_the_order_stays() -> None:
+    points = np.array(TEMPLATES["112x96"].points)
+    photos = [
+        dotted(height=112 + 10 * (n % 3), width=96, points=points, radius=3) + np.uint8(n) for n in range(9)
+    ]
+    aligner = with_dots()
+    aligner.batch_size = 2
+    faces = aligner.align(photos)
+    assert [face.pixels[0, 0, 0] - GREY for face in faces if isinstance(face, AlignedFace)] == list(range(9))
+    assert [len(batch) for batch in aligner._detector.sizes] == [2, 1] * 3
+
+
+def test_a_photo_that_breaks_the_detector_costs_only_itself() -> None:
+    points = np.array(TEMPLATES["112x96"].points)
+    photos = [dotted(height=112, width=96, points=points, radius=3) for _ in range(4)]
+    photos[2][0, 0] = 7
+    results = with_dots(fail_on=7).align(photos)
+    assert [isinstance(result, AlignedFace) for result in results] == [True, True, False, True]
+    assert isinstance(results[2], ImageRefused)
+    assert results[2].reason == "detector_failed"
+    assert "broken" not in results[2].detail
+
+
+def test_memory_bounds_the_batch() -> None:
+    points = np.array(TEMPLATES["112x96"].points) * 9
+    photos = [dotted(height=1024, width=1024, points=points, radius=20)] * 5
+    aligner = with_dots()
+    aligner.align(photos)
+    assert [len(batch) for batch in aligner._detector.sizes] == [4, 1]
+
+
+# --- The real detector ---------------------------------------------------------------------------------------
+
+
+def test_the_eyes_of_a_real_face_are_where_the_template_wants_them(aligner: Aligner) -> None:
+    face = only(aligner, astronaut())
+    assert face.confidence > 0.99
+    assert (face.faces_found, face.note) == (1, "")
+    again = aligner._detect([face.pixels])[0]
+    assert again is not None
+    distance = np.linalg.norm(again.landmarks[0][:2] - TEMPLATES["112x96"].points[:2], axis=1)
+    assert (distance < 3).all()
+
+
+def test_a_turned_photo_gives_nearly_the_same_face(aligner: Aligner) -> None:
+    turned = (rotate(astronaut(), 20) * 255).astype(np.uint8)
+    assert similarity(only(aligner, astronaut()), only(aligner, turned)) > 0.7
+
+
+def test_a_grey_photo_gives_the_same_face_in_grey(aligner: Aligner) -> None:
+    grey = np.repeat(np.asarray(Image.fromarray(astronaut()).convert("L"))[..., None], 3, axis=2)
+    face = only(aligner, grey)
+    assert (face.pixels == face.pixels[..., :1]).all()
+    coloured = only(aligner, astronaut()).pixels
+    luma = np.asarray(Image.fromarray(coloured).convert("L"))
+    assert structural_similarity(luma, face.pixels[..., 0]) > 0.7
+
+
+@pytest.mark.parametrize("side", [256, 2048])
+def test_a_photo_of_another_size_gives_nearly_the_same_face(aligner: Aligner, side: int) -> None:
+    resized = np.asarray(Image.fromarray(astronaut()).resize((side, side), Image.Resampling.BICUBIC))
+    assert similarity(only(aligner, astronaut()), only(aligner, resized)) > 0.7
+
+
+def test_a_small_photo_that_the_face_fills_works(aligner: Aligner) -> None:
+    crop = Image.fromarray(astronaut()[30:190, 150:290]).resize((64, 73), Image.Resampling.BOX)
+    only(aligner, np.asarray(crop))
+
+
+def test_of_two_faces_the_most_central_is_taken(aligner: Aligner) -> None:
+    one = astronaut()[:256, 100:356]
+    mirrored = one[:, ::-1]
+    both = np.concatenate([mirrored, one, one[:, :60] * 0], axis=1)  # the right one is nearer to the middle
+    face = only(aligner, both)
+    assert face.faces_found == 2
+    assert face.note == "2 faces found, the most central one taken"
+    assert similarity(face, only(aligner, one)) > 0.7 > similarity(face, only(aligner, mirrored))
+
+
+@pytest.mark.parametrize(
+    ("photo", "reason"),
+    [
+        (np.full((80, 80, 3), 128, np.uint8), "no_face"),
+        (np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8), "no_face"),
+        (np.zeros((39, 200, 3), np.uint8), "photo_too_small"),
+        (np.zeros((0, 0, 3), np.uint8), "photo_too_small"),
+        (np.zeros((80, 80), np.uint8), "not_rgb"),
+        (np.zeros((80, 80, 4), np.uint8), "not_rgb"),
+        (np.zeros((80, 80, 3), np.float32), "not_rgb"),
+    ],
+)
+def test_photos_without_a_usable_face_are_refused(aligner: Aligner, photo: Photo, reason: str) -> None:
+    assert refusal(aligner, photo) == reason
+
+
+def test_bad_photos_do_not_change_their_neighbours(aligner: Aligner) -> None:
+    good = astronaut()[:256, 100:356]
+    alone = only(aligner, good)
+    noise = np.random.default_rng(1).integers(0, 256, good.shape, dtype=np.uint8)
+    results = aligner.align([noise, good, np.zeros((3, 3, 3), np.uint8), np.zeros_like(good)])
+    assert [type(result) for result in results] == [ImageRefused, AlignedFace, ImageRefused, ImageRefused]
+    assert isinstance(results[1], AlignedFace)
+    assert np.abs(results[1].pixels.astype(int) - alone.pixels).max() <= 1
+
+
+def test_no_photo_gives_no_face(aligner: Aligner) -> None:
+    assert aligner.align([]) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"template": "128x128"}, {"minimum_confidence": 1.1}, {"minimum_confidence": -1}, {"batch_size": 0}],
+)
+def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="Expected"):
+        Aligner(**options)
+
+
+# --- Real photos ---------------------------------------------------------------------------------------------
+
+
+def real(folder: str, pattern: str, count: int, per_person: int = 1) -> dict[str, list[Photo]]:
+    """Read photos of the first persons of a data set, or skip."""
+    root = REAL_DATA / "data" / folder
+    persons = sorted(root.iterdir()) if root.is_dir() else []
+    if not persons:
+        pytest.skip(f"needs {folder} under {REAL_DATA}/data; set AVIH_REAL_DATA")
+    photos = {}
+    for person in persons:
+        paths = sorted(person.glob(pattern))[:per_person]
+        if len(paths) == per_person and len(photos) < count:
+            photos[person.name] = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    return photos
+
+
+def test_real_photos_align_and_do_not_depend_on_their_neighbours(aligner: Aligner) -> None:
+    photos = [found[0] for found in real("lfw-gray", "*.jpg", 40).values()]
+    together = aligner.align(photos)
+    assert len(photos) == 40
+    assert sum(isinstance(result, AlignedFace) for result in together) >= 39
+    for photo, result in list(zip(photos, together, strict=True))[::5]:
+        (alone,) = aligner.align([photo])
+        assert isinstance(alone, AlignedFace) and isinstance(result, AlignedFace)
+        assert np.abs(alone.pixels.astype(int) - result.pixels).max() <= 1
+
+
+def test_faces_that_fill_the_picture_match_better_with_the_margin(
+    aligner: Aligner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = real("orl", "*.pgm", 10, per_person=5)
+    weights = REAL_DATA / "models" / "mobilefacenet_arcface.safetensors"
+    if not weights.exists():
+        pytest.skip(f"needs {weights}; set AVIH_REAL_DATA")
+    recogniser = load_recogniser(card="mobilefacenet", weights=weights)
+
+    def same_person_cosine() -> float:
+        faces = aligner.align([photo for five in photos.values() for photo in five])
+        pixels = np.stack([face.pixels for face in faces if isinstance(face, AlignedFace)])
+        assert len(pixels) == 50
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        features = recogniser(images).reshape(10, 5, -1)
+        return float((features @ features.transpose(1, 2)).mean())
+
+    with_margin = same_person_cosine()
+    monkeypatch.setattr(align, "MARGIN", 0.0)
+    assert with_margin > same_person_cosine() + 0.01

@@ -1,0 +1,312 @@
+"""Charts say what they show and show no person; contact sheets are legible and private."""
+
+import io
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
+from PIL import Image
+from skimage import data
+
+from avih.errors import UsageError
+from avih.evaluation import contact_sheet as sheets
+from avih.evaluation import plots
+from avih.evaluation.contact_sheet import contact_sheet, write_private_png
+from avih.evaluation.summary import Limits
+
+
+def pictures(count: int, *, seed: int = 0, height: int = 20, width: int = 16) -> list[np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return [generator.integers(0, 256, size=(height, width, 3), dtype=np.uint8) for _ in range(count)]
+
+
+def photos(count: int) -> list[np.ndarray]:
+    return [data.astronaut()[10 * i : 10 * i + 24, 100:130] for i in range(count)]
+
+
+def table() -> pd.DataFrame:
+    generator = np.random.default_rng(0)
+    rows = pd.DataFrame({"status": ["protected"] * 30 + ["below_quality"] * 5 + ["failed"] * 5})
+    for name, middle in (("ssim_e", 0.02), ("ssim_d", 0.9), ("cos", 0.99)):
+        rows[name] = generator.normal(middle, 0.004, size=len(rows))
+    rows["wrong_key_ssim_d"] = None
+    return rows
+
+
+def png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def words(figure: Figure) -> str:
+    parts = [figure.get_suptitle()]
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        parts += [
+            axes.get_title("left"),
+            axes.get_xlabel(),
+            axes.get_ylabel(),
+            *(t.get_text() for t in axes.texts),
+        ]
+        parts += [t.get_text() for t in legend.get_texts()] if legend else []
+    return "\n".join(parts)
+
+
+def overlaps(figure: Figure) -> list[tuple[str, str]]:
+    """Pairs of texts whose boxes lie on each other in the drawn figure."""
+    png(figure)
+    texts = [figure._suptitle] if figure._suptitle else []  # type: ignore[attr-defined]
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        texts += [axes._left_title, axes.xaxis.label, axes.yaxis.label, *axes.texts]  # type: ignore[attr-defined]
+        texts += [*axes.get_xticklabels(), *axes.get_yticklabels(), *(legend.get_texts() if legend else [])]
+    boxes = [
+        (text.get_text(), text.get_window_extent())
+        for text in texts
+        if text.get_text() and text.get_visible()
+    ]
+    return [
+        (one, two)
+        for place, (one, box) in enumerate(boxes)
+        for two, other in boxes[place + 1 :]
+        if box.overlaps(other)
+    ]
+
+
+def test_quality_distributions_count_and_draw_the_limits() -> None:
+    rows = table()
+    figure = plots.quality_distributions(rows, data_set="made-up faces", limits=Limits(ssim_e_max=0.025))
+    assert "made-up faces, n = 35" in words(figure)
+    hidden, recovered, matched, wrong_key = figure.axes
+    assert sum(bar.get_height() for bar in hidden.patches) == 35
+    drawn = [line.get_xdata()[0] for line in hidden.lines if len(line.get_xdata()) == 2]  # type: ignore[index, arg-type]
+    assert drawn == [0.025]
+    counted = rows.loc[rows["status"] != "failed"]
+    assert f"mean {counted['ssim_d'].mean():.4f}" in words(figure)
+    assert [axes.get_xlabel() for axes in (recovered, matched)] == ["SSIM_d (no unit)", "cos (no unit)"]
+    assert [text.get_text() for text in wrong_key.texts] == ["not measured"]
+    assert all(axes.get_ylabel() == "images" for axes in figure.axes)
+
+
+def test_quality_distributions_take_single_and_partial_values() -> None:
+    rows = table()
+    rows.loc[1:, "ssim_d"] = np.nan
+    rows["cos"] = 0.995  # as high as its limit: an axis without any spread of its own
+    rows["wrong_key_ssim_d"] = [0.1] * 10 + [None] * 30
+    figure = plots.quality_distributions(rows)
+    assert "Recovered vs original (n = 1)" in words(figure)
+    assert "(n = 10)" in words(figure)
+    assert Image.open(io.BytesIO(png(figure))).size == (1104, 768)
+    with pytest.raises(UsageError, match="none named cos"):
+        plots.quality_distributions(rows.drop(columns="cos"))
+
+
+def test_pixel_histograms_are_those_of_all_images_together() -> None:
+    originals, protected = photos(16), pictures(16)
+    protected[3] = pictures(1, seed=4, height=9, width=31)[0]  # sizes may differ
+    figure = plots.pixel_histograms(originals, protected, data_set="made-up faces")
+    for axes, group in zip(figure.axes, (originals, protected), strict=True):
+        (steps,) = (patch for patch in axes.patches if isinstance(patch, StepPatch))
+        values = np.concatenate([picture.ravel() for picture in group])
+        expected = [100 * np.mean(values == level) for level in range(256)]
+        assert steps.get_data().values == pytest.approx(expected)
+        assert f"level 0: {expected[0]:.1f} %" in axes.texts[0].get_text()
+    assert "made-up faces, n = 16 images together" in words(figure)
+    assert "share of values (%)" in words(figure)
+
+
+def test_neighbours_of_photos_correlate_and_those_of_noise_do_not() -> None:
+    originals, protected = photos(20), pictures(20)
+    figure = plots.adjacent_pixel_correlation(originals, protected, data_set="made-up faces")
+    pairs = (
+        [np.concatenate([p[:, :-1].ravel() for p in group]) for group in (originals, protected)],
+        [np.concatenate([p[:, 1:].ravel() for p in group]) for group in (originals, protected)],
+    )
+    for axes, name, here, there in zip(figure.axes[:2], ("Originals", "Protected"), *pairs, strict=True):
+        expected = np.corrcoef(here.astype(float), there.astype(float))[0, 1]
+        assert axes.get_title("left") == f"{name}: correlation {expected:.3f}"
+        (mesh,) = (c for c in axes.collections if isinstance(c, QuadMesh))
+        drawn = np.ma.filled(np.ma.asarray(mesh.get_array()), 0.0)
+        cells = np.histogram2d(there, here, bins=64, range=[[0, 256], [0, 256]])[0]  # rows go upwards
+        assert drawn == pytest.approx(100 * cells / cells.sum())
+    assert "n = 20 images together" in words(figure)
+
+
+@pytest.mark.parametrize("chart", [plots.pixel_histograms, plots.adjacent_pixel_correlation])
+def test_charts_of_pixels_need_sixteen_images(chart) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UsageError, match="at least 16 images together, got 15"):
+        chart(photos(15), pictures(15))
+    with pytest.raises(UsageError, match="as many protected images"):
+        chart(photos(17), pictures(16))
+    with pytest.raises(UsageError, match="a protected image as uint8"):
+        chart(photos(16), [picture / 255 for picture in pictures(16)])
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        plots.quality_distributions(
+            table(), data_set="a data set with quite a long name, aligned to 112 x 112"
+        ),
+        plots.pixel_histograms(photos(16), pictures(16)),
+        plots.adjacent_pixel_correlation(photos(16), pictures(16)),
+    ],
+    ids=["quality", "histograms", "neighbours"],
+)
+def test_no_text_lies_on_another_and_no_picture_is_inside(figure: Figure) -> None:
+    assert overlaps(figure) == []
+    assert not figure.images
+    assert not any(axes.images for axes in figure.axes)
+
+
+def places(sheet: np.ndarray, picture: np.ndarray, *, scale: int) -> list[tuple[int, int]]:
+    """Top left corners of all places where the enlarged picture stands unharmed."""
+    large = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+    height, width = large.shape[:2]
+    starts = np.argwhere((sheet == large[0, 0]).all(axis=2))
+    return [
+        (int(y), int(x)) for y, x in starts if np.array_equal(sheet[y : y + height, x : x + width], large)
+    ]
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3])
+@pytest.mark.parametrize("captions", [(), ("one", "two " * 40, "three")])
+def test_a_sheet_holds_every_picture_once_in_its_row_and_column(
+    scale: int, captions: tuple[str, ...]
+) -> None:
+    columns = [
+        (name, pictures(3, seed=seed, height=50, width=44))
+        for seed, name in enumerate(("original", "protected"))
+    ]
+    sheet = contact_sheet(columns, captions, scale=scale)
+    assert sheet.dtype == np.uint8
+    found = [[places(sheet, picture, scale=scale) for picture in column] for _, column in columns]
+    assert all(len(place) == 1 for column in found for place in column)
+    tops = [[place[0][0] for place in column] for column in found]
+    lefts = [[place[0][1] for place in column] for column in found]
+    assert tops[0] == tops[1] == sorted(tops[0])
+    assert all(len(set(column)) == 1 for column in lefts)
+    assert lefts[0][0] + 44 * scale < lefts[1][0]
+    if not captions:
+        between = sheet[tops[0][0] + 50 * scale : tops[0][1]]
+        assert (between == 255).all()
+
+
+def test_text_stays_inside_the_sheet_and_beside_the_pictures() -> None:
+    long = "Anunbrokenwordthatismuchlongerthananycolumniswide and more"
+    flat = [np.full((40, 40, 3), 255, np.uint8)] * 2  # white, so that all ink on the sheet is text
+    sheet = contact_sheet([(long, flat), ("short", flat)], [long * 2, ""], scale=2)
+    ink = (sheet < 128).any(axis=2)
+    assert ink.any()
+    edge = sheets.MARGIN - 2  # a letter may overhang by a pixel
+    assert not ink[:edge].any()
+    assert not ink[-edge:].any()
+    assert not ink[:, :edge].any()
+    assert not ink[:, -edge:].any()
+    plain = contact_sheet([("", flat), ("", flat)], scale=2)
+    assert not (plain < 128).any()
+
+
+def test_pictures_of_other_sizes_are_centred_and_not_stretched() -> None:
+    small, large = pictures(1, height=20, width=10)[0], pictures(1, seed=1, height=40, width=40)[0]
+    sheet = contact_sheet([("a", [small]), ("b", [large])], scale=2)
+    ((small_top, small_left),) = places(sheet, small, scale=2)
+    ((large_top, large_left),) = places(sheet, large, scale=2)
+    assert small_top - large_top == 20
+    assert small_left == sheets.MARGIN + 30
+    assert large_left == sheets.MARGIN + 80 + sheets.GAP
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "said"),
+    [
+        ([], {}, "no columns"),
+        ([("a", [])], {}, r"got \[0\]"),
+        ([("a", pictures(2)), ("b", pictures(1))], {}, "equally many"),
+        ([("a", pictures(2)), ("a", pictures(1))], {}, "equally many"),
+        ([("a", pictures(2))], {"captions": ["one"]}, "got 1 for 2 rows"),
+        ([("a", pictures(2))], {"scale": 0}, "got 0"),
+        ([("a", [np.zeros((4, 4))])], {}, "picture 0 of column 'a'"),
+        ([("a", pictures(2))], {"scale": 2000}, "smaller scale"),
+    ],
+)
+def test_sheets_that_cannot_be_drawn_say_why(columns, options, said: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UsageError, match=said):
+        contact_sheet(columns, **options)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_private_png_is_private_from_its_first_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, (picture,) = tmp_path / "sheets" / "sheet.png", pictures(1)
+    made: list[tuple[int, int]] = []
+    real_open = os.open
+
+    def watched(name, flags, file_mode=0o777, **rest):  # type: ignore[no-untyped-def]
+        if flags & os.O_CREAT:
+            made.append((flags & os.O_EXCL, file_mode))
+        return real_open(name, flags, file_mode, **rest)
+
+    monkeypatch.setattr(os, "open", watched)
+    before = os.umask(0)
+    try:
+        write_private_png(path, picture)
+    finally:
+        os.umask(before)
+    assert made == [(os.O_EXCL, 0o600)]
+    assert (mode(path), mode(path.parent)) == (0o600, 0o700)
+    with Image.open(path) as stored:
+        assert np.array_equal(np.asarray(stored), picture)
+        assert stored.info == {}
+
+
+def test_a_new_sheet_replaces_the_old_one_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = pictures(3)
+    path = tmp_path / "sheets" / "sheet.png"
+    write_private_png(path, first)
+    write_private_png(path, second)
+    assert np.array_equal(np.asarray(Image.open(path)), second)
+
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        write_private_png(path, third)
+    assert np.array_equal(np.asarray(Image.open(path)), second)
+    assert [entry.name for entry in path.parent.iterdir()] == ["sheet.png"]
+
+
+def test_a_shared_folder_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o755)
+    (shared / "notes.txt").write_text("of somebody else")
+    with pytest.raises(UsageError, match="chmod 700"):
+        write_private_png(shared / "sheet.png", pictures(1)[0])
+    assert mode(shared) == 0o755
+    assert [entry.name for entry in shared.iterdir()] == ["notes.txt"]
+    (shared / "notes.txt").unlink()
+    write_private_png(shared / "sheet.png", pictures(1)[0])  # an empty one is nobody's yet
+    assert mode(shared) == 0o700
+
+
+def test_sheets_are_lossless_pictures(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"ends in \.png, got sheet\.jpg"):
+        write_private_png(tmp_path / "a" / "sheet.jpg", pictures(1)[0])
+    with pytest.raises(UsageError, match="float64"):
+        write_private_png(tmp_path / "a" / "sheet.png", pictures(1)[0] / 255)
+    assert not (tmp_path / "a").exists()
