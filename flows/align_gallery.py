@@ -1,16 +1,15 @@
 """Flow of the align stage: faces into position, originals sealed."""
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 import flows.environment  # noqa: F401  # before prefect
 from avih.settings import AlignSettings
-from flows.shard_runs import run_shards
+from flows.shard_runs import ONE_AT_A_TIME, run_shards
 from tasks.align_shard import align_shard
 from tasks.records import Place, ShardRecord
 
 
-@flow(name="align-gallery", task_runner=ThreadPoolTaskRunner(max_workers=1), log_prints=False)
+@flow(name="align-gallery", task_runner=ONE_AT_A_TIME, log_prints=False)
 def align_gallery(
     *, place: Place, shards: list[int], source: str, layout: str, settings: AlignSettings
 ) -> list[ShardRecord]:

@@ -6,6 +6,7 @@ import flows.environment  # noqa: F401  # before prefect
 from avih.settings import KeySettings, Recovery
 from flows.shard_runs import as_task
 from tasks.create_key import KeyMade, create_key, default_actor
+from tasks.progress import begin
 
 
 @flow(name="create-key", log_prints=False)
@@ -20,6 +21,7 @@ def create_key_flow(
     activate: bool = True,
 ) -> KeyMade:
     """Make, seal and activate a key."""
+    begin("key", settings.steps)
     return as_task(create_key, name="create key", retries=0)(
         store=store,
         settings=settings,

@@ -4,13 +4,12 @@ from typing import Any
 
 from prefect import flow, runtime
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
-from prefect.task_runners import ThreadPoolTaskRunner
 
 import flows.environment  # noqa: F401  # before prefect
 from avih.errors import QualityBelowLimits
 from avih.evaluation.lpips_metric import Lpips, Unavailable
 from avih.settings import EvaluateSettings, Recovery
-from flows.shard_runs import as_task, run_shards
+from flows.shard_runs import ONE_AT_A_TIME, as_task, run_shards
 from tasks.evaluate_shard import evaluate_shard
 from tasks.records import Place, Record
 from tasks.summarise_gallery import GallerySummary, summarise_gallery
@@ -24,7 +23,7 @@ class Evaluation(Record):
     run: TrackedRun
 
 
-@flow(name="evaluate-gallery", task_runner=ThreadPoolTaskRunner(max_workers=1), log_prints=False)
+@flow(name="evaluate-gallery", task_runner=ONE_AT_A_TIME, log_prints=False)
 def evaluate_gallery(
     *,
     place: Place,

@@ -6,12 +6,14 @@ import flows.environment  # noqa: F401  # before prefect
 from avih.indexing import IndexRecord
 from avih.settings import IndexSettings
 from flows.shard_runs import as_task
-from tasks.index_source import index_source
+from tasks.index_source import count_photos, index_source
+from tasks.progress import begin
 
 
 @flow(name="index-gallery", log_prints=False)
 def index_gallery(*, store: str, gallery: str, source: str, settings: IndexSettings) -> IndexRecord:
     """Extend the gallery's newest version by new photos, or begin the next version."""
+    begin("index", count_photos(source=source, settings=settings))
     return as_task(index_source, name="index source")(
         store=store, gallery=gallery, source=source, settings=settings
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 from prefect import flow
 
 import flows.environment  # noqa: F401  # before prefect
+from avih.errors import KeyRefused, UsageError
 from avih.keys import KeyStore
 from avih.naming import Store
 from avih.recognisers import read_card
@@ -15,7 +16,7 @@ from flows.evaluate_gallery import Evaluation, evaluate_gallery
 from flows.index_gallery import index_gallery
 from flows.protect_gallery import protect_gallery
 from tasks.records import Place, RecogniserChoice, ShardRecord, add_counts
-from tasks.run_record import RunRecord, described, save_run
+from tasks.run_record import RunRecord, described, load_run, save_run
 
 
 class GalleryRun(Evaluation):
@@ -54,6 +55,7 @@ def run_gallery(
     )
     chosen = (
         key_id
+        or key_in_use(place, settings)
         or fitting_key(store, settings)
         or create_key_flow(
             store=store,
@@ -81,6 +83,16 @@ def run_gallery(
         gallery=gallery, version=indexed.version, key_id=chosen, counts=add_counts(made), added=indexed.added,
         shards_made=sum(shard.made for shard in made), summary=evaluation.summary, run=evaluation.run,
     )  # fmt: skip
+
+
+def key_in_use(place: Place, settings: RunSettings) -> str | None:
+    """Return the key that this version was begun with, while it may still protect."""
+    try:
+        begun = load_run(store=place.folder, gallery=place.gallery, version=place.version)
+        record = KeyStore(place.folder.keys).require(begun.key_id, purpose="protect")
+    except (UsageError, KeyRefused):
+        return None
+    return record.key_id if record.recovery == settings.protect.recovery else None
 
 
 def fitting_key(store: str, settings: RunSettings) -> str | None:

@@ -1,16 +1,24 @@
 """Run one task per shard: submit, follow, report progress, and let no failure hide."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture, as_completed
+from prefect.futures import PrefectFuture, wait
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 import flows.environment  # noqa: F401  # before prefect
 from avih.errors import AvihError
-from tasks.records import ShardRecord
+from avih.indexing import read_index
+from tasks.progress import begin, listening
+from tasks.records import Place, ShardRecord
+
+# One shard at a time: torch already uses all cores, and two shards would only share them.
+ONE_AT_A_TIME: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
+LOOK_SECONDS = 5.0  # how often the progress artifact is brought up to date
 
 
 def worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
@@ -29,7 +37,9 @@ def as_task(function: Callable[..., Any], *, name: str, retries: int = 2) -> Any
 
     No result is stored or reused by Prefect: the shard's own done file says what is finished.
     """
-    return task(
+    # Prefect's stubs know only literal calls of its decorator.
+    decorate: Any = task
+    return decorate(
         function,
         name=name,
         retries=retries,
@@ -41,23 +51,56 @@ def as_task(function: Callable[..., Any], *, name: str, retries: int = 2) -> Any
     )
 
 
+class Counter:
+    """Counts what the tasks of one stage report, for the progress artifact."""
+
+    def __init__(self, *, stage: str, total: int) -> None:
+        self.stage, self.total, self.done, self.began = stage, total, 0, time.monotonic()
+
+    def begin(self, stage: str, total: int) -> None:
+        """Nothing to do: the total is known."""
+
+    def advance(self, stage: str, done: int) -> None:
+        """Count."""
+        self.done += done if stage == self.stage else 0
+
+    def described(self) -> tuple[float, str]:
+        """Return percent done, and the line for people: images, speed, time left."""
+        speed = self.done / max(time.monotonic() - self.began, 1e-9)
+        left = f"{(self.total - self.done) / speed / 60:.1f} min left" if speed > 0 else "time left unknown"
+        text = f"{self.stage}: {self.done} of {self.total} images, {speed:.2f} images/s, {left}"
+        return min(100.0, 100.0 * self.done / max(self.total, 1)), text
+
+
 def run_shards(
-    function: Callable[..., ShardRecord], *, stage: str, numbers: Sequence[int], **parameters: Any
+    function: Callable[..., ShardRecord],
+    *,
+    stage: str,
+    numbers: Sequence[int],
+    place: Place,
+    **parameters: Any,
 ) -> list[ShardRecord]:
-    """Run ``function(number=..., **parameters)`` for every shard as tasks of the current flow.
+    """Run ``function(place=..., number=..., **parameters)`` for every shard as tasks of the current flow.
 
     All shards are tried; then the first failure, if any, is raised.
 
     Returns:
         One record per shard, in the order of ``numbers``.
     """
+    index = read_index(store=place.folder, gallery=place.gallery, version=place.version)
+    total = int(index["shard"].isin(numbers).sum())
     work = as_task(function, name=f"{stage} shard")
-    shown = create_progress_artifact(
-        progress=0.0, key=f"{stage}-progress", description=f"{stage}: shards done"
-    )
-    futures: list[PrefectFuture[ShardRecord]] = [
-        work.submit(number=number, **parameters) for number in numbers
-    ]
-    for finished, _ in enumerate(as_completed(futures), start=1):
-        update_progress_artifact(artifact_id=shown, progress=100.0 * finished / len(futures))
+    counter = Counter(stage=stage, total=total)
+    percent, text = counter.described()
+    shown: Any = create_progress_artifact(progress=percent, key=f"{stage}-progress", description=text)
+    begin(stage, total)
+    with listening(counter):
+        waiting: list[PrefectFuture[ShardRecord]] = [
+            work.submit(place=place, number=number, **parameters) for number in numbers
+        ]
+        futures = list(waiting)
+        while waiting:
+            waiting = list(wait(waiting, timeout=LOOK_SECONDS).not_done)
+            percent, text = counter.described()
+            update_progress_artifact(artifact_id=shown, progress=percent, description=text)
     return [future.result() for future in futures]

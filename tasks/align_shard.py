@@ -12,6 +12,7 @@ from avih.images import decode_photo, encode_png
 from avih.indexing import content_mac, read_index, rows_digest
 from avih.keys import GalleryVault
 from avih.naming import ShardAddress
+from avih.protection import Picture
 from avih.settings import AlignSettings
 from avih.shards import Sample, shard_state, write_shard
 from tasks import opened
@@ -94,7 +95,7 @@ class _Faces:
                     yield row, next(aligned), photo[1]
                 advance("align")
 
-    def _decode(self, row: pd.Series) -> tuple[object, tuple[str, ...]] | ImageRefused:
+    def _decode(self, row: pd.Series) -> tuple[Picture, tuple[str, ...]] | ImageRefused:
         if row.status != "indexed":
             return ImageRefused(row.reason, "refused by the index")
         try:

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,14 +46,13 @@ def evaluate_shard(
             f"Expected protected shard {number} of {place.gallery} {place.version}, got none. Run avih protect."
         )
     address = evaluated_address(place, key_id, number)
-    inputs = f"{done.digest()} lpips={lpips_backbone}"
+    lpips = Lpips.load(Path(lpips_backbone) if lpips_backbone else None)
+    inputs = f"{done.digest()} lpips={lpips.backbone_sha256 if isinstance(lpips, Lpips) else None}"
     record = store.shard(address, "done.json")
     if record.exists() and json.loads(record.read_text())["inputs"] == inputs:
         advance("evaluate", done.rows)
         return ShardRecord(number=number, counts=dict(done.counts), made=False)
-    table = _measure(
-        place, key_id, number, recovery, Lpips.load(Path(lpips_backbone) if lpips_backbone else None)
-    )
+    table = _measure(place, key_id, number, recovery, lpips)
     store.shard(address, "parquet").parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(store.shard(address, "parquet"), mode=0o600) as temporary:
         table.to_parquet(temporary, index=False)
@@ -91,16 +91,16 @@ class _Gauge:
         self.recogniser = opened.recogniser(place.recogniser, root)
         self.wrong = wrong_key(root, key_id=key_id, recovery=recovery, generator=self.generator)
 
-    def measure(self, originals: list[Picture], files: list[dict[str, bytes]]) -> list[dict[str, object]]:
+    def measure(self, originals: Sequence[Picture], files: Sequence[Mapping[str, bytes]]) -> list[dict[Hashable, object]]:
         """Return the fields of each image, from its bytes on disk."""
         protected = [decode_png(file["png"]) for file in files]
         nonces = [str(json.loads(file["json"])["nonce"]) for file in files]
         recovered = self._recover(protected, nonces, self.secret, self.generator)
         wrong = self._recover(protected, nonces, *self.wrong) if self.wrong else None
         first, second = self._features(originals), self._features(protected)
-        results: list[dict[str, object]] = []
+        results: list[dict[Hashable, object]] = []
         for i, original in enumerate(originals):
-            fields: dict[str, object] = {
+            fields: dict[Hashable, object] = {
                 "ssim_e": ssim(original, protected[i]),
                 "ssim_d": ssim(original, recovered[i]),
                 "cos": float(first[i] @ second[i]),
@@ -121,9 +121,9 @@ class _Gauge:
             stored=stored, nonces=nonces, secret=secret, generator=generator, recovery=self.recovery
         )
 
-    def _features(self, pictures: list[Picture]) -> np.ndarray:
+    def _features(self, pictures: Sequence[Picture]) -> np.ndarray:
         with torch.no_grad():
-            return self.recogniser(to_tensor(pictures)).double().numpy()
+            return self.recogniser(to_tensor(list(pictures))).double().numpy()
 
 
 def wrong_key(

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Hashable
 
 import pandas as pd
 
@@ -87,7 +88,7 @@ def _protect(
     return table.reindex(columns=[*table.columns, *(c for c in columns if c not in table.columns)]), samples
 
 
-def _judged(protector: Protector, picture: Picture, hidden: Protected, png: bytes) -> dict[str, object]:
+def _judged(protector: Protector, picture: Picture, hidden: Protected, png: bytes) -> dict[Hashable, object]:
     """Return the row fields of one protected image, measured on the bytes that are stored."""
     recovered = recover(
         stored=[decode_png(png)],

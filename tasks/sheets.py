@@ -46,7 +46,7 @@ def collect_rows(
     chosen = spread.head(max(most, FEWEST_IMAGES)).merge(_shards(place), on="image_id")
     collected = ContactRows(shown=min(most, len(chosen)))
     for number, group in chosen.groupby("shard", sort=True):
-        _collect(collected, place, key_id, int(number), set(group.image_id), recovery)
+        _collect(collected, place, key_id, int(str(number)), set(group.image_id), recovery)
     collected.captions = [
         f"cos {row.cos:.4f}  SSIM_e {row.ssim_e:.3f}  SSIM_d {row.ssim_d:.3f}"
         for row in (rows.set_index("image_id").loc[name] for name in collected.captions)

@@ -12,7 +12,7 @@ from avih.evaluation import plots
 from avih.evaluation.contact_sheet import contact_sheet, write_private_png
 from avih.evaluation.identification import IdentificationResult, identify
 from avih.evaluation.report import report_text
-from avih.evaluation.summary import COUNTED, check_limits, summarise
+from avih.evaluation.summary import COUNTED, check_limits, summarise, unchecked_limits
 from avih.images import encode_png
 from avih.settings import EvaluateSettings, Recovery
 from tasks.evaluate_shard import evaluated_address
@@ -63,6 +63,8 @@ def summarise_gallery(
     notes = [note for note in (identification.note, lpips_reason) if note]
     if metrics["wrong_key_ssim_d"] is None:
         notes.append("wrong-key SSIM_d: the store holds no second generator to try")
+    if unchecked := unchecked_limits(metrics):
+        notes.append(f"not measured, so not checked: {', '.join(unchecked)}")
     reasons = rows[rows.reason != ""].reason.str.split(" ").str[0].value_counts().to_dict()
     facts = {
         "gallery": place.gallery,

@@ -1,7 +1,7 @@
 """``avih keys``: make, list and look at keys. No command shows or takes a secret."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -38,7 +38,7 @@ def create(
         prepare_flows(place.root)
         from avih.align import TEMPLATES
         from avih.errors import UsageError
-        from avih.settings import preset
+        from avih.settings import Recovery, preset
         from flows.create_key import create_key_flow
 
         if recovery not in ("keyed", "unmixed") or template not in TEMPLATES:
@@ -46,10 +46,11 @@ def create(
                 f"Expected --recovery keyed or unmixed and --template of {', '.join(TEMPLATES)}, got "
                 f"{recovery!r} and {template!r}."
             )
+        wanted = cast(Recovery, recovery)
         settings = preset("fast" if recovery == "keyed" else "paper", key_steps=steps).key
         with clean_stdout(), progress_bars():
             made = create_key_flow(
-                store=str(place.root), settings=settings, recovery=recovery, template=template,
+                store=str(place.root), settings=settings, recovery=wanted, template=template,
                 pictures=str(pictures.absolute()) if pictures else None, reason=reason, activate=activate,
             )  # fmt: skip
         facts = made.model_dump(mode="json")

@@ -80,7 +80,12 @@ def _run(
     layout: str, key: str | None, key_steps: int | None, key_pictures: Path | None, shard_size: int,
     lpips_backbone: Path | None, quiet: bool,
 ) -> "GalleryRun":  # fmt: skip
-    """Translate options into settings and call the flow."""
+    """Check what was given before anything long begins, translate it into settings, and call the flow."""
+    from avih.datasets import open_source
+    from avih.recognisers import read_card
+
+    open_source(source=_absolute(source), layout=layout)
+    read_card(card)
     prepare_flows(store)
     from avih.settings import preset
     from flows.run_gallery import run_gallery

@@ -1,7 +1,7 @@
 """Aligned faces lie where the template wants them, whatever the size, turn and neighbours of their photo."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.data import astronaut
 from skimage.metrics import structural_similarity
-from skimage.transform import SimilarityTransform, rotate
+from skimage.transform import rotate
 
 from avih import align
 from avih.align import TEMPLATES, AlignedFace, Aligner, Photo
@@ -23,9 +23,28 @@ COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 25
 GREY = 60
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """The detector's nets are small: more threads wait for each other longer than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def aligner() -> Aligner:
     return Aligner()
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Photo:
+    return astronaut()[:300, 80:380]
+
+
+@pytest.fixture(scope="module")
+def face(aligner: Aligner, portrait: Photo) -> AlignedFace:
+    return only(aligner, portrait)
 
 
 def only(aligner: Aligner, photo: Photo) -> AlignedFace:
@@ -49,25 +68,23 @@ def similarity(first: AlignedFace, second: AlignedFace) -> float:
 
 def dotted(*, height: int, width: int, points: NDArray[np.float64], radius: float) -> Photo:
     """Draw one dot of each colour at points (x, y), with soft edges, so that its centre is exact."""
-    y, x = np.mgrid[:height, :width]
-    photo = np.full((height, width, 3), GREY, dtype=float)
-    for (centre_x, centre_y), colour in zip(points, COLOURS, strict=True):
-        inside = np.clip(radius + 0.5 - np.hypot(x - centre_x, y - centre_y), 0, 1)[..., None]
-        photo = photo * (1 - inside) + colour * inside
-    return photo.round().astype(np.uint8)
+    photo = np.full((height, width, 3), GREY, dtype=np.uint8)
+    for (x, y), colour in zip(points, COLOURS, strict=True):
+        left, top = max(0, int(x - radius) - 2), max(0, int(y - radius) - 2)
+        part = photo[top : int(y + radius) + 3, left : int(x + radius) + 3]
+        rows, columns = np.mgrid[: part.shape[0], : part.shape[1]]
+        inside = np.clip(radius + 0.5 - np.hypot(columns + left - x, rows + top - y), 0, 1)[..., None]
+        part[:] = (part * (1 - inside) + colour * inside).round()
+    return photo
 
 
 def find_dots(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Find the centre (x, y) of each colour's dot: pixels weighted by how much they are of that colour."""
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
-    difference = image[:, :, None].astype(float) - COLOURS
-    weight = np.clip(1 - np.abs(difference).max(axis=3) / 100, 0, 1)
-    total = weight.sum(axis=(0, 1))
-    assert (total > 0).all()
-    return (
-        np.stack([(weight * x[..., None]).sum((0, 1)), (weight * y[..., None]).sum((0, 1))], 1)
-        / total[:, None]
-    )
+    y, x = np.nonzero(image.max(axis=2) > 155)
+    difference = image[y, x][:, None].astype(float) - COLOURS
+    weight = np.clip(1 - np.abs(difference).max(axis=2) / 100, 0, 1)
+    assert (weight.sum(axis=0) > 0).all()
+    return (weight.T @ np.stack([x, y], axis=1)) / weight.sum(axis=0)[:, None]
 
 
 class DotDetector:
@@ -139,7 +156,7 @@ def test_the_warp_is_the_least_squares_similarity() -> None:
     factor = np.vdot(z - z.mean(), w - w.mean()) / np.vdot(z - z.mean(), z - z.mean())
     expected = factor * (z - z.mean()) + w.mean()
     assert np.abs(find_dots(face.pixels) @ (1, 1j) - expected).max() < 0.5
-    assert np.abs(expected - w).max() > 3  # the dots cannot all lie on the template
+    assert np.abs(expected - w).max() > 2  # the dots cannot all lie on the template
 
 
 def test_a_strong_reduction_does_not_alias() -> None:
@@ -204,44 +221,59 @@ def test_a_photo_that_breaks_the_detector_costs_only_itself() -> None:
 
 
 def test_memory_bounds_the_batch() -> None:
-    points = np.array(TEMPLATES["112x96"].points) * 9
-    photos = [dotted(height=1024, width=1024, points=points, radius=20)] * 5
+    batches = []
+
+    def detect(images: list[Image.Image], landmarks: bool) -> tuple[object, object, object]:
+        batches.append(len(images))
+        return [None] * len(images), [[None]] * len(images), [None] * len(images)
+
     aligner = with_dots()
-    aligner.align(photos)
-    assert [len(batch) for batch in aligner._detector.sizes] == [4, 1]
+    aligner._detector.detect = detect
+    aligner.align([np.zeros((1024, 1024, 3), np.uint8)] * 5)
+    assert batches == [4, 1]
 
 
 # --- The real detector ---------------------------------------------------------------------------------------
 
 
-def test_the_eyes_of_a_real_face_are_where_the_template_wants_them(aligner: Aligner) -> None:
-    face = only(aligner, astronaut())
+def test_the_eyes_of_a_real_face_are_where_the_template_wants_them(
+    aligner: Aligner, face: AlignedFace
+) -> None:
     assert face.confidence > 0.99
     assert (face.faces_found, face.note) == (1, "")
-    again = aligner._detect([face.pixels])[0]
+    # Twice as large, because the detector's own error is a part of the face that it finds.
+    doubled = Image.fromarray(face.pixels).resize((192, 224), Image.Resampling.BILINEAR)
+    again = aligner._detect([np.asarray(doubled)])[0]
     assert again is not None
-    distance = np.linalg.norm(again.landmarks[0][:2] - TEMPLATES["112x96"].points[:2], axis=1)
-    assert (distance < 3).all()
+    found = (again.landmarks[0] + 0.5) / 2 - 0.5
+    distance = np.linalg.norm(found - TEMPLATES["112x96"].points, axis=1)
+    assert (distance[:2] < 3).all()
+    assert (distance < 8).all()  # a laughing mouth is wider than the template's
 
 
-def test_a_turned_photo_gives_nearly_the_same_face(aligner: Aligner) -> None:
-    turned = (rotate(astronaut(), 20) * 255).astype(np.uint8)
-    assert similarity(only(aligner, astronaut()), only(aligner, turned)) > 0.7
+def test_a_turned_photo_gives_nearly_the_same_face(
+    aligner: Aligner, portrait: Photo, face: AlignedFace
+) -> None:
+    turned = (rotate(portrait, 20) * 255).astype(np.uint8)
+    assert similarity(face, only(aligner, turned)) > 0.7
 
 
-def test_a_grey_photo_gives_the_same_face_in_grey(aligner: Aligner) -> None:
-    grey = np.repeat(np.asarray(Image.fromarray(astronaut()).convert("L"))[..., None], 3, axis=2)
-    face = only(aligner, grey)
-    assert (face.pixels == face.pixels[..., :1]).all()
-    coloured = only(aligner, astronaut()).pixels
-    luma = np.asarray(Image.fromarray(coloured).convert("L"))
-    assert structural_similarity(luma, face.pixels[..., 0]) > 0.7
+def test_a_grey_photo_gives_the_same_face_in_grey(
+    aligner: Aligner, portrait: Photo, face: AlignedFace
+) -> None:
+    grey = np.repeat(np.asarray(Image.fromarray(portrait).convert("L"))[..., None], 3, axis=2)
+    pixels = only(aligner, grey).pixels
+    assert (pixels == pixels[..., :1]).all()
+    luma = np.asarray(Image.fromarray(face.pixels).convert("L"))
+    assert structural_similarity(luma, pixels[..., 0]) > 0.7
 
 
-@pytest.mark.parametrize("side", [256, 2048])
-def test_a_photo_of_another_size_gives_nearly_the_same_face(aligner: Aligner, side: int) -> None:
-    resized = np.asarray(Image.fromarray(astronaut()).resize((side, side), Image.Resampling.BICUBIC))
-    assert similarity(only(aligner, astronaut()), only(aligner, resized)) > 0.7
+@pytest.mark.parametrize("side", [150, 2048])
+def test_a_photo_of_another_size_gives_nearly_the_same_face(
+    aligner: Aligner, portrait: Photo, face: AlignedFace, side: int
+) -> None:
+    resized = np.asarray(Image.fromarray(portrait).resize((side, side), Image.Resampling.BICUBIC))
+    assert similarity(face, only(aligner, resized)) > 0.7
 
 
 def test_a_small_photo_that_the_face_fills_works(aligner: Aligner) -> None:
@@ -320,7 +352,7 @@ def test_real_photos_align_and_do_not_depend_on_their_neighbours(aligner: Aligne
     together = aligner.align(photos)
     assert len(photos) == 40
     assert sum(isinstance(result, AlignedFace) for result in together) >= 39
-    for photo, result in list(zip(photos, together, strict=True))[::5]:
+    for photo, result in list(zip(photos, together, strict=True))[::8]:
         (alone,) = aligner.align([photo])
         assert isinstance(alone, AlignedFace) and isinstance(result, AlignedFace)
         assert np.abs(alone.pixels.astype(int) - result.pixels).max() <= 1
@@ -329,18 +361,18 @@ def test_real_photos_align_and_do_not_depend_on_their_neighbours(aligner: Aligne
 def test_faces_that_fill_the_picture_match_better_with_the_margin(
     aligner: Aligner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photos = real("orl", "*.pgm", 10, per_person=5)
+    photos = real("orl", "*.pgm", 6, per_person=4)
     weights = REAL_DATA / "models" / "mobilefacenet_arcface.safetensors"
     if not weights.exists():
         pytest.skip(f"needs {weights}; set AVIH_REAL_DATA")
     recogniser = load_recogniser(card="mobilefacenet", weights=weights)
 
     def same_person_cosine() -> float:
-        faces = aligner.align([photo for five in photos.values() for photo in five])
+        faces = aligner.align([photo for four in photos.values() for photo in four])
         pixels = np.stack([face.pixels for face in faces if isinstance(face, AlignedFace)])
-        assert len(pixels) == 50
+        assert len(pixels) == 24
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-        features = recogniser(images).reshape(10, 5, -1)
+        features = recogniser(images).reshape(6, 4, -1)
         return float((features @ features.transpose(1, 2)).mean())
 
     with_margin = same_person_cosine()

@@ -257,6 +257,30 @@ def test_another_feature_size(write_card: CardWriter, weights: Path) -> None:
         load_recogniser(card=write_card(feature_size=256), weights=weights)
 
 
+# --- the weights that come with the package ---
+
+
+def test_synthetic_recogniser_needs_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    recogniser = load_recogniser(card="synthetic")
+    assert recogniser.card.probe is not None
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("written", ['colour_order = "RGB"', "mean = 127.5", "std = 127.5"])
+def test_synthetic_probe_finds_an_altered_card(tmp_path: Path, written: str) -> None:
+    altered = {
+        'colour_order = "RGB"': 'colour_order = "BGR"',
+        "mean = 127.5": "mean = 0.0",
+        "std = 127.5": "std = 128.0",
+    }
+    text = (CARDS_FOLDER / "synthetic.toml").read_text(encoding="utf-8")
+    assert text.count(written) == 1
+    path = tmp_path / "altered.toml"
+    path.write_text(text.replace(written, altered[written]), encoding="utf-8")
+    with pytest.raises(IntegrityError, match="or the weights"):
+        load_recogniser(card=path, weights=read_card("synthetic").weights)
+
+
 # --- the real weights ---
 
 

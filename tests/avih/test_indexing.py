@@ -1,0 +1,213 @@
+"""Indexing: known photos stay where they are, new ones are added, changed ones begin a new version."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from avih import indexing
+from avih.datasets.base import Photo, Skipped
+from avih.errors import ImageRefused, IntegrityError, UsageError
+from avih.indexing import COLUMNS, IndexRecord, content_mac, read_index, rows_digest, scan, select_photos
+from avih.naming import Store
+from avih.settings import IndexSettings
+
+MAC_KEY = bytes(range(32))
+SETTINGS = IndexSettings(shard_size=4)
+SHARDS = {4: (0,), 5: (0, 1)}  # shards that so many photos fill
+
+
+class MemorySource:
+    """A source in memory: path to bytes; None is a photo that cannot be read."""
+
+    name, layout = "memory", "image_folder"
+
+    def __init__(self, files: dict[str, bytes | None], skipped: tuple[str, ...] = ()) -> None:
+        self.files, self.left_out = files, skipped
+
+    def photos(self) -> Iterator[Photo]:
+        return iter(Photo(path, path.split("/")[0]) for path in sorted(self.files))
+
+    def read(self, photo: Photo) -> bytes:
+        content = self.files[photo.path]
+        if content is None:
+            raise ImageRefused("no_permission", "It may not be read.")
+        return content
+
+    def skipped(self) -> tuple[Skipped, ...]:
+        return tuple(Skipped(path, "link_to_folder", "A link.") for path in self.left_out)
+
+    def ignored(self) -> tuple[str, ...]:
+        return ()
+
+
+def files(count: int, person: str = "anna") -> dict[str, bytes | None]:
+    return {f"{person}/{i:02d}.jpg": f"{person} {i}".encode() for i in range(count)}
+
+
+def index(store: Store, content: dict[str, bytes | None], **options: object) -> IndexRecord:
+    scanned = scan(MemorySource(content), limit=None, mac_key=MAC_KEY)
+    return indexing.update_index(
+        store=store, gallery="lfw", scanned=scanned, settings=SETTINGS.model_copy(update=options)
+    )
+
+
+def table(store: Store, version: str = "v0001") -> pd.DataFrame:
+    return read_index(store=store, gallery="lfw", version=version)
+
+
+def photos(**counts: int) -> list[Photo]:
+    return [Photo(f"{name}/{i:03d}.jpg", name) for name in sorted(counts) for i in range(counts[name])]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+@pytest.mark.parametrize("limit", [None, 6, 7])
+def test_without_need_nothing_is_left_out(limit: int | None) -> None:
+    everything = photos(a=3, b=3)
+    assert select_photos(everything, limit) == everything
+
+
+def test_whole_persons_with_many_photos_come_first() -> None:
+    everything = photos(**{f"single{i:02d}": 1 for i in range(40)}, zoe=12, yan=9, xia=8)
+    chosen = select_photos(everything, 32)
+    counts = Counter(photo.person for photo in chosen)
+    # Three quarters of 32 is 24: zoe and yan fill 21 of it, xia would be too much.
+    assert (counts["zoe"], counts["yan"], counts["xia"]) == (12, 9, 0)
+    assert [person for person in counts if person.startswith("single")] == [
+        f"single{i:02d}" for i in range(11)
+    ]
+    assert len(chosen) == 32
+    assert chosen == sorted(chosen, key=lambda photo: photo.path)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 13, 50, 99, 150])
+def test_the_limit_holds_and_no_photo_comes_twice(limit: int) -> None:
+    everything = photos(**{f"p{i:02d}": 1 + i % 9 for i in range(30)})
+    chosen = select_photos(everything, limit)
+    assert len(chosen) == len(set(chosen)) == min(limit, len(everything))
+    counts, full = Counter(p.person for p in chosen), Counter(p.person for p in everything)
+    # Some twelve persons are chosen whole; then the others in order, so at most one more person is cut.
+    assert sum(counts[person] != full[person] for person in counts) <= 1
+
+
+def test_the_hash_is_keyed() -> None:
+    first = content_mac(b"photo", mac_key=MAC_KEY)
+    assert first == content_mac(b"photo", mac_key=MAC_KEY)
+    assert len({first, content_mac(b"photo", mac_key=bytes(32)), content_mac(b"photp", mac_key=MAC_KEY)}) == 3
+
+
+def test_a_scan_has_one_row_per_entry_whatever_its_fate() -> None:
+    counted: list[int] = []
+    source = MemorySource(files(2) | {"bert/1.jpg": None}, skipped=("bert/link.jpg",))
+    rows = scan(source, limit=None, mac_key=MAC_KEY, progress=counted.append)
+    assert tuple(rows.columns) == COLUMNS
+    assert rows.image_id.is_monotonic_increasing
+    found = {row.path: (row.status, row.reason, row.person) for row in rows.itertuples()}
+    assert found == {
+        "anna/00.jpg": ("indexed", "", "anna"),
+        "anna/01.jpg": ("indexed", "", "anna"),
+        "bert/1.jpg": ("failed", "no_permission", "bert"),
+        "bert/link.jpg": ("skipped", "link_to_folder", ""),
+    }
+    macs = dict(zip(rows.path, rows.content_mac, strict=True))
+    assert macs["anna/00.jpg"] == content_mac(b"anna 0", mac_key=MAC_KEY)
+    assert macs["bert/1.jpg"] == macs["bert/link.jpg"] == ""
+    assert len(counted) == 3
+
+
+def test_two_photos_with_one_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexing, "image_id", lambda path: path[:4])
+    with pytest.raises(UsageError, match="anna"):
+        scan(MemorySource(files(2)), limit=None, mac_key=MAC_KEY)
+
+
+def test_the_first_run_fills_shards_in_order(store: Store) -> None:
+    assert index(store, files(10)) == IndexRecord("lfw", "v0001", photos=10, added=10, shards=(0, 1, 2))
+    rows = table(store)
+    assert rows.shard.tolist() == [0] * 4 + [1] * 4 + [2] * 2
+    assert rows.image_id.tolist() == [f"anna__{i:02d}" for i in range(10)]
+    assert store.versions("lfw") == ["v0001"]
+
+
+def test_a_second_run_adds_nothing_and_writes_nothing(store: Store) -> None:
+    index(store, files(10))
+    path = indexing.index_path(store=store, gallery="lfw", version="v0001")
+    before = path.stat()
+    assert index(store, files(10)) == IndexRecord("lfw", "v0001", photos=10, added=0, shards=(0, 1, 2))
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_additions_go_into_new_shards_and_known_photos_stay(store: Store) -> None:
+    index(store, files(6))
+    known = table(store)
+    # The new photos sort before the known ones, and the last shard had room: neither moves a known photo.
+    record = index(store, files(6) | files(5, person="aaron"))
+    assert record == IndexRecord("lfw", "v0001", photos=11, added=5, shards=(0, 1, 2, 3))
+    rows = table(store)
+    pd.testing.assert_frame_equal(rows[:6], known)
+    assert rows[6:].shard.tolist() == [2, 2, 2, 2, 3]
+    assert rows.image_id.is_unique
+
+
+def test_another_shard_size_moves_no_known_photo(store: Store) -> None:
+    index(store, files(6))
+    index(store, files(9), shard_size=2)
+    assert table(store).shard.tolist() == [0, 0, 0, 0, 1, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("change", ["changed", "removed", "unreadable", "repaired"])
+def test_a_photo_that_is_not_what_it_was_begins_a_version(store: Store, change: str) -> None:
+    before, after = files(5), files(5)
+    if change == "repaired":
+        before["anna/02.jpg"] = None
+    elif change == "removed":
+        del after["anna/02.jpg"]
+    else:
+        after["anna/02.jpg"] = b"other" if change == "changed" else None
+    index(store, before)
+    old = table(store)
+    count = len(after)
+    assert index(store, after) == IndexRecord("lfw", "v0002", photos=count, added=count, shards=SHARDS[count])
+    pd.testing.assert_frame_equal(table(store), old)
+    assert len(table(store, "v0002")) == count
+    assert index(store, after).version == "v0002"
+    assert index(store, after).added == 0
+
+
+def test_only_the_owner_may_read_the_index(store: Store) -> None:
+    index(store, files(2))
+    path = indexing.index_path(store=store, gallery="lfw", version="v0001")
+    assert path.stat().st_mode & 0o777 == 0o600
+    index(store, files(3))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in path.parent.iterdir()] == ["photos.parquet"]
+
+
+def test_a_missing_or_damaged_index_is_named(store: Store) -> None:
+    with pytest.raises(UsageError, match="lfw v0001"):
+        table(store)
+    index(store, files(2))
+    path = indexing.index_path(store=store, gallery="lfw", version="v0001")
+    whole = path.read_bytes()
+    table(store).drop(columns="shard").to_parquet(path)
+    with pytest.raises(IntegrityError, match="columns"):
+        table(store)
+    for damaged in (b"", b"PAR1", whole[:-20], whole[: len(whole) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(IntegrityError, match="damaged"):
+            table(store)
+
+
+def test_the_digest_tells_ids_and_contents(store: Store) -> None:
+    index(store, files(3))
+    rows = table(store)
+    digests = {rows_digest(rows), rows_digest(rows[:2]), rows_digest(rows.assign(content_mac="x"))}
+    digests.add(rows_digest(rows.assign(image_id=rows.image_id + "x")))
+    assert len(digests) == 4
+    assert rows_digest(rows) == rows_digest(table(store).assign(shard=9))

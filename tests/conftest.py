@@ -1,0 +1,50 @@
+"""Shared by all tests: a passphrase, a real Prefect server of our own, and a small gallery made once."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PASSPHRASE = "correct horse battery staple"
+
+# Prefect reads its home at import, so the folder must be there before any test module is collected.
+_HOME = Path(tempfile.mkdtemp(prefix="avih-prefect-"))
+os.environ["PREFECT_HOME"] = str(_HOME)
+os.environ["PREFECT_LOCAL_STORAGE_PATH"] = str(_HOME / "results")
+os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
+os.environ["AVIH_PASSPHRASE"] = PASSPHRASE
+os.environ.pop("AVIH_STORE", None)
+os.environ.pop("AVIH_KEY_FILE", None)
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+def pytest_sessionfinish() -> None:
+    """Remove Prefect's home of this session."""
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real faces and models; tests that need it skip without it."""
+    folder = Path(os.environ.get("AVIH_REAL_DATA", Path(__file__).parents[2] / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"real data not found at {folder}; set AVIH_REAL_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A real Prefect server with a database of its own."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    import flows.environment  # noqa: F401
+
+    with (
+        prefect_test_harness(server_startup_timeout=180),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
+        yield

@@ -1,0 +1,127 @@
+"""The ``avih`` command as people call it: exit codes, one JSON object, readable errors, nothing lost."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import avih
+
+ROOT = Path(avih.__file__).parents[1]
+
+
+def call(*arguments: str, passphrase: str | None = "correct horse battery staple", **more: str):
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("AVIH_PASSPHRASE", "AVIH_KEY_FILE")
+    } | more
+    if passphrase is not None:
+        environment["AVIH_PASSPHRASE"] = passphrase
+    return subprocess.run(
+        [sys.executable, "-c", "from flows.cli import main; main()", *arguments],
+        capture_output=True, text=True, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+
+
+def stage(made, name: str, *more: str, **environment: str):
+    return call(name, "--store", str(made.store), "--gallery", "people", *more, **environment)
+
+
+def test_help_names_every_command_without_importing_anything_heavy():
+    shown = call("--help")
+    assert shown.returncode == 0
+    assert all(word in shown.stdout for word in ("run", "protect", "recover", "evaluate", "verify", "keys"))
+    code = "import sys; from flows.cli import keys, stages; print([m for m in ('torch', 'prefect', 'mlflow', "
+    code += "'pandas') if m in sys.modules])"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_keys_are_listed_and_shown_without_a_passphrase(made):
+    listed = call("keys", "list", "--store", str(made.store), "--json", passphrase=None)
+    assert listed.returncode == 0, listed.stderr
+    (key,) = json.loads(listed.stdout)["keys"]
+    shown = call("keys", "show", key["key_id"][:6], "--store", str(made.store), "--json", passphrase=None)
+    assert json.loads(shown.stdout)["key_id"] == made.result.key_id == key["key_id"]
+    assert (key["state"], key["architecture"], key["recovery"]) == ("active", "codec", "keyed")
+
+
+def test_verify_and_recover_print_one_json_object(copy, tmp_path):
+    verified = stage(copy, "verify", "--json")
+    assert (verified.returncode, json.loads(verified.stdout)["ok"]) == (0, True)
+    name = "person_0041__person_0041_0001-"
+    image = next(p for p in all_images(copy) if p.startswith(name))
+    recovered = stage(copy, "recover", "--out", str(tmp_path / "out"), "--image", image, "--json")
+    assert recovered.returncode == 0, recovered.stderr
+    assert json.loads(recovered.stdout)["written"] == 1
+    (picture,) = (tmp_path / "out").iterdir()
+    assert picture.stat().st_mode & 0o777 == 0o600 and picture.parent.stat().st_mode & 0o777 == 0o700
+
+
+def all_images(made) -> list[str]:
+    import pandas as pd
+
+    return [name for path in made.protected.glob("*.parquet") for name in pd.read_parquet(path).image_id]
+
+
+@pytest.mark.parametrize("command", ["verify", "recover"])
+def test_a_wrong_passphrase_is_refused_with_3_and_nothing_is_lost(copy, tmp_path, command):
+    before = copy.files()
+    more = ("--out", str(tmp_path / "out")) if command == "recover" else ()
+    refused = stage(copy, command, *more, passphrase="not the passphrase at all")
+    assert refused.returncode == 3
+    assert "error:" in refused.stderr and "Traceback" not in refused.stderr
+    assert "not the passphrase" not in refused.stderr + refused.stdout
+    assert copy.files() == before
+
+
+def test_no_passphrase_at_all_names_the_ways_to_give_one(made):
+    refused = stage(made, "verify", passphrase=None)
+    assert refused.returncode == 3
+    assert "AVIH_PASSPHRASE" in refused.stderr and "AVIH_KEY_FILE" in refused.stderr
+
+
+def test_a_tampered_shard_is_named_with_3(copy):
+    shard = copy.protected / "00001.tar"
+    data = bytearray(shard.read_bytes())
+    data[5000] ^= 1
+    shard.write_bytes(data)
+    refused = stage(copy, "verify", "--json")
+    assert refused.returncode == 3
+    assert any("00001" in problem for problem in json.loads(refused.stdout)["problems"])
+
+
+def test_a_tampered_key_is_refused_with_3_and_the_gallery_stays(copy, tmp_path):
+    before = copy.files()
+    key = copy.store / "3_keys" / f"{copy.result.key_id}.key"
+    data = bytearray(key.read_bytes())
+    data[len(data) // 2] ^= 1
+    key.write_bytes(data)
+    refused = stage(copy, "recover", "--out", str(tmp_path / "out"))
+    assert refused.returncode == 3 and "Traceback" not in refused.stderr
+    assert copy.files() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("run", "--source", "/nowhere", "--recogniser", "synthetic"), "/nowhere"),
+        (("run", "--source", "synthetic", "--recogniser", "no-such-card"), "no-such-card"),
+        (("run", "--source", "synthetic", "--recogniser", "synthetic", "--preset", "quick"), "quick"),
+        (
+            ("run", "--source", "synthetic", "--recogniser", "synthetic", "--gallery", "Ünsafe/.."),
+            "gallery name",
+        ),
+        (("verify", "--gallery", "nobody"), "nobody"),
+        (("keys", "show", "0123abcd"), "0123"),
+        (("keys", "create", "--recovery", "magic"), "magic"),
+    ],
+)
+def test_usage_errors_end_with_2_and_say_what_was_expected(arguments, told, tmp_path):
+    refused = call(*arguments, "--store", str(tmp_path / "store"))
+    assert refused.returncode == 2, refused.stderr
+    assert told in refused.stderr and "Expected" in refused.stderr and "Traceback" not in refused.stderr
