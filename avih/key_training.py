@@ -91,7 +91,8 @@ def train_generator(
     """
     # The global generator is put back, so that training leaves no trace of the secret seed in it.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # Not torch.manual_seed: that would also hand the secret seed to every GPU's generator, for good.
+        torch.default_generator.manual_seed(seed)
         generator = build_generator(architecture=settings.architecture, options=settings.options()).to(device)
         judge = PatchDiscriminator().to(device) if settings.adversarial_weight > 0 else None
         losses = _train(generator, judge, settings, sampler, device, progress or (lambda _: None))

@@ -24,9 +24,9 @@ KEYED_STAGES = ("protected", "evaluated")
 SOURCES_FOLDER, KEYS_FOLDER = "0_sources", "3_keys"
 
 _GALLERY = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_VERSION = re.compile(r"v(\d{4,})")
+_VERSION = re.compile(r"v([0-9]{4,})")
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
-_SHARD = re.compile(r"(\d{5,})")
+_SHARD = re.compile(r"[0-9]{5,}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -39,12 +39,13 @@ def image_id(path: str) -> str:
     Args:
         path: path of the photo relative to its source, with forward slashes.
     """
-    parts = PurePosixPath(path).with_suffix("").parts
+    whole = PurePosixPath(path)
+    parts = whole.with_suffix("").parts
     readable = "__".join(parts[-2:])
     safe = _UNSAFE.sub("-", readable)[:96]
-    # The extension is part of the identity too: a.jpg and a.png are two photos.
-    canonical = f"{readable}.jpg"
-    if safe == readable and len(parts) <= 2 and "__".join(PurePosixPath(path).parts) == canonical:
+    # Two underscores join folder and name, so a part with underscores of its own at that seam is ambiguous.
+    seams_clear = all("__" not in part and part.strip("_") == part for part in parts)
+    if safe == readable and len(parts) <= 2 and whole.suffix == ".jpg" and seams_clear:
         return safe
     return f"{safe}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
 
@@ -88,6 +89,18 @@ def version_number(name: str) -> int:
     return int(match[1])
 
 
+def _is_version(name: str) -> bool:
+    try:
+        version_number(name)
+    except UsageError:
+        return False
+    return True
+
+
+def _is_shard_name(name: str) -> bool:
+    return _SHARD.fullmatch(name) is not None and f"{int(name):05d}" == name
+
+
 def nonce_text(*, version: str, image: str, tag: str) -> str:
     """Join the three parts of a nonce: gallery version, image id and the keyed tag of the picture."""
     return f"{version}/{image}/{tag}"
@@ -110,6 +123,8 @@ class ShardAddress:
             raise UsageError(f"Stage {self.stage!r} and key id {self.key_id!r} do not go together.")
         if self.key_id is not None and not _KEY_ID.fullmatch(self.key_id):
             raise UsageError(f"Expected a key id of 16 hex digits, got {self.key_id!r}.")
+        if self.number < 0:
+            raise UsageError(f"Expected a shard number of at least 0, got {self.number}.")
         gallery_name(self.gallery)
         version_number(self.version)
 
@@ -136,7 +151,7 @@ class ShardAddress:
         middle = parts[1:-1]
         name = parts[-1].split(".")[0] if parts else ""
         expected = 3 if stage in KEYED_STAGES else 2
-        if stage is None or len(middle) != expected or not _SHARD.fullmatch(name):
+        if stage is None or len(middle) != expected or not _is_shard_name(name):
             raise UsageError(f"Expected a shard like 4_protected/GALLERY/KEY_ID/v0001/00000.tar, got {path}.")
         gallery, *keyed, version = middle
         return cls(stage, gallery, version, int(name), keyed[0] if keyed else None)
@@ -189,7 +204,7 @@ class Store:
         """Versions of a gallery that were indexed, oldest first."""
         root = self.gallery_root("index", gallery)
         names = [p.name for p in root.iterdir()] if root.is_dir() else []
-        return sorted((n for n in names if _VERSION.fullmatch(n)), key=version_number)
+        return sorted((n for n in names if _is_version(n)), key=version_number)
 
     def galleries(self) -> list[str]:
         """Names of all galleries that were indexed."""

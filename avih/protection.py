@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from avih.criteria import Criterion, Never, StillRecognised
+from avih.criteria import Criterion, Never, StillRecognised, StillRecoverable
 from avih.errors import KeyRefused, UsageError
 from avih.generators.codec import CodecGenerator, encode, free_mask
 from avih.images import to_pixels, to_tensor
@@ -174,7 +174,9 @@ def stop_rule(settings: ProtectSettings, feature_size: int) -> Criterion:
     """Build the stop rule that the settings name."""
     if settings.stop_cosine is None:
         return Never()
-    return StillRecognised(cosine=settings.stop_cosine, feature_size=feature_size)
+    recognised = StillRecognised(cosine=settings.stop_cosine, feature_size=feature_size)
+    # Keyed recovery needs no watching: the code cannot be harmed.
+    return recognised if settings.recovery == "keyed" else recognised & StillRecoverable(mse=settings.stop_mse)
 
 
 def check_recovery(recovery: Recovery, generator: nn.Module) -> None:

@@ -89,7 +89,10 @@ class ProtectSettings(Frozen):
     steps: Count = Field(200, description="Most gradient steps per image.")
     step_size: float = Field(0.2, gt=0, description="First step, in units of the pixel range.")
     momentum: Fraction = Field(0.9, description="Weight of past gradients.")
-    stop_cosine: float | None = Field(0.998, description="Cosine at which an image is done; none: all steps.")
+    stop_cosine: float | None = Field(0.998, ge=-1, le=1, description="Cosine at which an image is done; none: all steps.")
+    stop_mse: float = Field(
+        0.002, ge=0, description="Unmixed: squared recovery error an image must also reach to be done."
+    )
     recovery_weight: float = Field(0.2, ge=0, description="Unmixed: weight mu of the recovery term.")
     variance_weight: float = Field(0.001, ge=0, description="Unmixed: weight lambda of the block variance.")
     batch_size: Count = Field(16, description="Images optimised together.")
@@ -154,4 +157,6 @@ def preset(name: str, *, key_steps: int | None = None) -> RunSettings:
         raise UsageError(f"Expected a preset of fast, paper; got {name!r}.")
     if key_steps is None:
         return settings
-    return settings.model_copy(update={"key": settings.key.model_copy(update={"steps": key_steps})})
+    # Validated, which model_copy would not do.
+    key = KeySettings.model_validate(settings.key.model_dump() | {"steps": key_steps})
+    return settings.model_copy(update={"key": key})

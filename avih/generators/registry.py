@@ -27,7 +27,7 @@ def build_generator(*, architecture: str, options: Mapping[str, float]) -> nn.Mo
         return ARCHITECTURES[architecture](**options)
     except TypeError as error:
         raise UsageError(
-            f"Generator {architecture!r} does not take the options {dict(options)}: {error}"
+            f"Generator {architecture!r} does not take the options {options}: {error}"
         ) from None
 
 
@@ -50,7 +50,7 @@ def load_generator(data: bytes, *, device: str = "cpu") -> nn.Module:
             architecture=metadata["architecture"], options=json.loads(metadata["options"])
         )
         generator.load_state_dict(load(data))
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, UsageError) as error:
         raise IntegrityError(
             f"Expected a generator in canonical safetensors, got something else ({type(error).__name__}). "
             "The key file is damaged: restore it from your backup."

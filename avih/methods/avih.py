@@ -120,12 +120,13 @@ class _Best:
         self, rows: Tensor, images: Tensor, loss: Tensor, terms: dict[str, Tensor], good: Tensor, step: int
     ) -> None:
         """Take over what is better than before."""
-        better = loss < self.losses[rows]
+        # An image that is good enough leaves now, so this is its result even if its loss was once lower.
+        better = (loss < self.losses[rows]) | good
         chosen = rows[better]
         self.losses[chosen] = loss[better]
         self.images[chosen] = images[better]
         self.steps[chosen] = step
-        self.good[rows] |= good & better
+        self.good[rows] |= good
         for name, value in terms.items():
             held = self.terms.setdefault(name, torch.full_like(self.losses, torch.nan))
             held[chosen] = value[better]

@@ -141,7 +141,7 @@ def _card_path(name_or_path: str | Path) -> Path:
     bundled = CARDS_FOLDER / f"{name_or_path}.toml"
     if str(name_or_path) not in bundled_cards():
         raise UsageError(
-            f"No bundled recogniser card is named {str(name_or_path)!r}: use one of "
+            f"Expected the name of a bundled recogniser card, got {str(name_or_path)!r}: use one of "
             f"{', '.join(bundled_cards())}, or the path of a .toml file."
         )
     return bundled

@@ -230,7 +230,23 @@ def test_memory_bounds_the_batch() -> None:
     aligner = with_dots()
     aligner._detector.detect = detect
     aligner.align([np.zeros((1024, 1024, 3), np.uint8)] * 5)
-    assert batches == [4, 1]
+    assert batches[:2] == [4, 1]
+
+
+def test_where_the_first_margin_shows_no_face_others_are_tried() -> None:
+    points = np.array(TEMPLATES["112x96"].points)
+    photo = dotted(height=112, width=96, points=points, radius=3)
+    aligner, seen = with_dots(), []
+    find = aligner._detector.detect
+
+    def detect(images: list[Image.Image], landmarks: bool) -> tuple[object, object, object]:
+        seen.append(images[0].size)
+        found = find(images, landmarks=landmarks)
+        return found if images[0].size == photo.shape[1::-1] else ([None], [[None]], [None])
+
+    aligner._detector.detect = detect
+    assert np.abs(find_dots(only(aligner, photo).pixels) - points).max() < 0.35
+    assert seen == [(96 + 2 * 22, 112 + 2 * 22), (96 + 2 * 45, 112 + 2 * 45), (96, 112)]
 
 
 # --- The real detector ---------------------------------------------------------------------------------------
@@ -376,5 +392,5 @@ def test_faces_that_fill_the_picture_match_better_with_the_margin(
         return float((features @ features.transpose(1, 2)).mean())
 
     with_margin = same_person_cosine()
-    monkeypatch.setattr(align, "MARGIN", 0.0)
+    monkeypatch.setattr(align, "MARGINS", (0.0,))
     assert with_margin > same_person_cosine() + 0.01

@@ -164,6 +164,25 @@ def test_values_that_may_not_move_are_kept_exactly() -> None:
         assert torch.equal(alone.protected[0], result.protected[row])
 
 
+@dataclass(frozen=True)
+class Restless(ClosingMomentum):
+    """A rule that would move every value, whatever its gradient."""
+
+    def step(self, gradient: Tensor, loss: Tensor) -> tuple[Tensor, "Restless"]:
+        return torch.full_like(gradient, 0.1) + gradient, self
+
+
+def test_no_rule_can_move_what_may_not_move() -> None:
+    movable = torch.zeros_like(START)
+    movable[:, 0] = 1
+    rule = Restless(step_size=0.1, momentum=0.0, full_loss=1.0)
+    target = recogniser((START - 0.5 * movable).clamp(0, 1))
+    objective = Objective((FeatureDistance(recogniser, target),))
+    result = hide(start=START, objective=objective, rule=rule, stop=Never(), steps=8, movable=movable)
+    assert bool((result.steps_taken > 1).all())
+    assert torch.equal(result.protected[:, 1:], START[:, 1:])
+
+
 @pytest.mark.parametrize(("cosine", "steps"), [(0.99, 60), (1.1, 5), (0.9, 8)])
 def test_progress_counts_every_image_once(cosine: float, steps: int) -> None:
     counted: list[int] = []

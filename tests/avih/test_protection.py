@@ -1,5 +1,6 @@
 """Protection and recovery with a toy recogniser; what the optimiser is given, and what it is not."""
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,7 @@ from avih.errors import AvihError, KeyRefused, UsageError
 from avih.evaluation.metrics import ssim
 from avih.generators.codec import CodecGenerator, free_mask
 from avih.generators.resnet import ResnetGenerator
-from avih.images import to_tensor
+from avih.images import to_pixels, to_tensor
 from avih.losses import FeatureDistance
 from avih.methods.avih import HidingResult
 from avih.mixing import Mixing
@@ -72,6 +73,15 @@ def protector(**changes: Any) -> Protector:
     return Protector(**(parts | changes))
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """On tensors this small threads wait for each other longer than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def protected() -> list[Protected]:
     return protector().protect(pictures=pictures(), images=IMAGES)
@@ -104,22 +114,18 @@ def test_the_right_key_recovers_the_pictures(protected: list[Protected]) -> None
     assert min(ssim(a, b) for a, b in zip(pictures(), back, strict=True)) > 0.95
 
 
-@pytest.mark.parametrize("wrong", ["secret", "nonce", "shared nonce", "no mixing"])
-def test_anything_else_recovers_nothing(protected: list[Protected], wrong: str) -> None:
+@pytest.mark.parametrize("wrong", ["secret", "nonce", "exchanged nonces"])
+def test_a_wrong_key_or_nonce_recovers_nothing(protected: list[Protected], wrong: str) -> None:
     nonces = [one.nonce for one in protected]
     changes: dict[str, Any] = {
         "secret": {"secret": bytes([SECRET[0] ^ 1]) + SECRET[1:]},
         "nonce": {"nonces": [nonce.replace("v0001", "v0002") for nonce in nonces]},
-        "shared nonce": {"nonces": nonces[1:] + nonces[:1]},
-        "no mixing": {},
+        "exchanged nonces": {"nonces": nonces[1:] + nonces[:1]},
     }[wrong]
-    if wrong == "no mixing":
-        with torch.no_grad():
-            output = CodecGenerator(width=4, blocks=1)(to_tensor([one.pixels for one in protected]))
-        back = list((output * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
-    else:
-        back = recovered(protected, **changes)
-    assert max(ssim(a, b) for a, b in zip(pictures(), back, strict=True)) < 0.1
+    back = recovered(protected, **changes)
+    with torch.no_grad():  # the generator without any mixing
+        back += list(to_pixels(CodecGenerator()(to_tensor([one.pixels for one in protected]))))
+    assert max(ssim(a, b) for a, b in zip(pictures() * 2, back, strict=True)) < 0.1
 
 
 def test_stored_pictures_tell_nothing_by_correlation(protected: list[Protected]) -> None:
@@ -131,16 +137,14 @@ def test_stored_pictures_tell_nothing_by_correlation(protected: list[Protected])
 
 
 def test_protection_is_repeatable_and_free_of_the_batch(protected: list[Protected]) -> None:
-    again = protector().protect(pictures=pictures(), images=IMAGES)
+    counted: list[int] = []
+    again = protector().protect(pictures=pictures(), images=IMAGES, progress=counted.append)
+    assert sum(counted) == 3
     assert [one.pixels.tobytes() for one in again] == [one.pixels.tobytes() for one in protected]
     assert [one.nonce for one in again] == [one.nonce for one in protected]
+    assert [one.nonce.rsplit("/", 1)[0] for one in again] == [f"v0001/{image}" for image in IMAGES]
     alone = protector().protect(pictures=pictures()[1:2], images=IMAGES[1:2])
     assert (alone[0].pixels != protected[1].pixels).sum() <= 6  # rounding of another batch size
-
-
-def test_every_nonce_names_its_picture(protected: list[Protected]) -> None:
-    assert [one.nonce.rsplit("/", 1)[0] for one in protected] == [f"v0001/{image}" for image in IMAGES]
-    assert len({one.nonce.rsplit("/", 1)[1] for one in protected}) == 3
 
 
 def test_only_free_values_are_moved(protected: list[Protected]) -> None:
@@ -206,7 +210,7 @@ def test_the_optimiser_is_given_noise_mask_and_features_only(monkeypatch: pytest
         (term,) = given["objective"].terms
         assert isinstance(term, FeatureDistance)
         assert torch.equal(term.target, target)
-        assert set(vars(term)) == {"recogniser", "target", "weight", "name"}
+        assert set(vars(term)) <= {"recogniser", "target", "weight", "name"}
 
 
 def resnet() -> nn.Module:
@@ -217,7 +221,7 @@ def resnet() -> nn.Module:
 
 def test_unmixed_protection_follows_the_papers_and_recovers_better_with_every_step() -> None:
     errors, cosines = [], []
-    for steps in (1, 12, 60):
+    for steps in (1, 8, 24):
         settings = UNMIXED.model_copy(update={"steps": steps})
         hidden = protector(generator=resnet(), settings=settings).protect(pictures=pictures(), images=IMAGES)
         back = recovered(hidden, generator=resnet(), recovery="unmixed", secret=b"not needed")
@@ -251,12 +255,6 @@ def test_unpaired_input_is_refused(protected: list[Protected]) -> None:
     assert recovered([]) == []
     with pytest.raises((AvihError, ValueError)):
         protector().protect(pictures=pictures(), images=IMAGES[:2])
-
-
-def test_progress_counts_the_batch() -> None:
-    counted: list[int] = []
-    protector().protect(pictures=pictures(), images=IMAGES, progress=counted.append)
-    assert sum(counted) == 3
 
 
 def test_the_settings_choose_rule_and_stop() -> None:
