@@ -176,7 +176,9 @@ def stop_rule(settings: ProtectSettings, feature_size: int) -> Criterion:
         return Never()
     recognised = StillRecognised(cosine=settings.stop_cosine, feature_size=feature_size)
     # Keyed recovery needs no watching: the code cannot be harmed.
-    return recognised if settings.recovery == "keyed" else recognised & StillRecoverable(mse=settings.stop_mse)
+    return (
+        recognised if settings.recovery == "keyed" else recognised & StillRecoverable(mse=settings.stop_mse)
+    )
 
 
 def check_recovery(recovery: Recovery, generator: nn.Module) -> None:

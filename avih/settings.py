@@ -89,7 +89,9 @@ class ProtectSettings(Frozen):
     steps: Count = Field(200, description="Most gradient steps per image.")
     step_size: float = Field(0.2, gt=0, description="First step, in units of the pixel range.")
     momentum: Fraction = Field(0.9, description="Weight of past gradients.")
-    stop_cosine: float | None = Field(0.998, ge=-1, le=1, description="Cosine at which an image is done; none: all steps.")
+    stop_cosine: float | None = Field(
+        0.998, ge=-1, le=1, description="Cosine at which an image is done; none: all steps."
+    )
     stop_mse: float = Field(
         0.002, ge=0, description="Unmixed: squared recovery error an image must also reach to be done."
     )

@@ -20,7 +20,9 @@ from tasks.progress import advance
 from tasks.records import Place, ShardRecord
 
 # These say that the photo is sound but shows no usable face; all other reasons say that it cannot be read.
-NO_FAULT = frozenset({"no_face", "face_too_small", "too_small", "low_confidence"})
+NO_FAULT = frozenset(
+    {"no_face", "low_confidence", "face_too_small", "bad_landmarks", "photo_too_small", "too_small"}
+)
 
 
 def align_shard(

@@ -91,7 +91,9 @@ class _Gauge:
         self.recogniser = opened.recogniser(place.recogniser, root)
         self.wrong = wrong_key(root, key_id=key_id, recovery=recovery, generator=self.generator)
 
-    def measure(self, originals: Sequence[Picture], files: Sequence[Mapping[str, bytes]]) -> list[dict[Hashable, object]]:
+    def measure(
+        self, originals: Sequence[Picture], files: Sequence[Mapping[str, bytes]]
+    ) -> list[dict[Hashable, object]]:
         """Return the fields of each image, from its bytes on disk."""
         protected = [decode_png(file["png"]) for file in files]
         nonces = [str(json.loads(file["json"])["nonce"]) for file in files]

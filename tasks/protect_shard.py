@@ -7,6 +7,7 @@ from collections.abc import Hashable
 import pandas as pd
 
 from avih.atomic import write_json
+from avih.errors import UsageError
 from avih.evaluation.metrics import ssim
 from avih.images import decode_png, encode_png
 from avih.naming import ShardAddress
@@ -29,8 +30,8 @@ def protect_shard(*, place: Place, key_id: str, number: int, settings: ProtectSe
     store, address = place.folder, protected_address(place, key_id, number)
     aligned = read_done(store, aligned_address(place, number))
     if aligned is None:
-        raise FileNotFoundError(
-            f"aligned shard {number} of {place.gallery} {place.version}: run the align stage"
+        raise UsageError(
+            f"Expected aligned shard {number} of {place.gallery} {place.version}, got none. Run avih run first."
         )
     inputs = aligned.digest()
     recogniser = opened.recogniser(place.recogniser, store.root)

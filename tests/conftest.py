@@ -15,6 +15,8 @@ _HOME = Path(tempfile.mkdtemp(prefix="avih-prefect-"))
 os.environ["PREFECT_HOME"] = str(_HOME)
 os.environ["PREFECT_LOCAL_STORAGE_PATH"] = str(_HOME / "results")
 os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
+# Small pictures gain nothing from threads, and two busy processes with two threads each wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["AVIH_PASSPHRASE"] = PASSPHRASE
 os.environ.pop("AVIH_STORE", None)
 os.environ.pop("AVIH_KEY_FILE", None)

@@ -26,9 +26,7 @@ def build_generator(*, architecture: str, options: Mapping[str, float]) -> nn.Mo
     try:
         return ARCHITECTURES[architecture](**options)
     except TypeError as error:
-        raise UsageError(
-            f"Generator {architecture!r} does not take the options {options}: {error}"
-        ) from None
+        raise UsageError(f"Generator {architecture!r} does not take the options {options}: {error}") from None
 
 
 def save_generator(generator: nn.Module, *, architecture: str, options: Mapping[str, float]) -> bytes:
