@@ -18,23 +18,15 @@ DEFAULTS = {
 }
 
 
-def prepare(store: Store | None = None, *, quiet: bool = False) -> None:
-    """Put the defaults into the environment.
-
-    Args:
-        store: where Prefect keeps its state; found as everywhere else if not given.
-        quiet: show only Prefect's errors of its own; ours are told by the command line.
-    """
+def prepare() -> None:
+    """Put the defaults into the environment; Prefect's state goes into the store (``AVIH_STORE``)."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    home = (store or Store.find()).prefect
+    home = Store.find().prefect
     os.environ.setdefault("PREFECT_HOME", str(home))
     # Prefect's temporary server does not make its folder, and then hangs until its time is up.
     Path(os.environ["PREFECT_HOME"]).mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(home / "results"))
-    if quiet:
-        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-        os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
 
 
 prepare()

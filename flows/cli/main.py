@@ -1,5 +1,6 @@
 """``avih``: the root of the command line and the ``run`` command."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -110,10 +111,11 @@ def _run(
 def prepare_flows(store: Path) -> None:
     """Set the environment of Prefect and find the passphrase before anything long begins."""
     from avih.keys import find_passphrase
-    from avih.naming import Store
-    from flows import environment
 
-    environment.prepare(Store(store), quiet=True)
+    # Before the flows are imported, which fixes where Prefect keeps its state.
+    os.environ["AVIH_STORE"] = str(store)
+    for name in ("PREFECT_LOGGING_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL"):
+        os.environ.setdefault(name, "CRITICAL")  # errors are told by the command line, once
     find_passphrase()
 
 
@@ -158,9 +160,9 @@ def _report(result: "GalleryRun", store: Path, as_json: bool) -> None:
     if not result.shards_made:
         err.print("Nothing was missing: every shard was done already.")
     for note in summary.notes:
-        err.print(f"note: {note}", markup=False)
+        err.print(f"note: {note}", markup=False, soft_wrap=True)
     for limit in summary.broken_limits:
-        err.print(f"outside the limits: {limit}", markup=False)
+        err.print(f"outside the limits: {limit}", markup=False, soft_wrap=True)
     print(f"contact sheet (owner only): {summary.owner_contact_sheet}")
     print(f"report:                     {summary.report}")
     print(f"see it in MLflow:           {open_command(Store(store))}")

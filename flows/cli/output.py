@@ -87,7 +87,7 @@ def explained(debug: bool) -> Iterator[None]:
 def _leave(error: Exception, message: str, code: int, debug: bool) -> NoReturn:
     if debug:
         raise error
-    err.print(f"[bold red]error:[/] {escape(message)}")
+    err.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True)
     raise typer.Exit(code)
 
 

@@ -41,6 +41,19 @@ def test_help_names_every_command_without_importing_anything_heavy():
     assert loaded.stdout.strip() == "[]"
 
 
+def test_prefect_keeps_its_state_in_the_store_that_was_asked_for(tmp_path):
+    code = "import os, sys; from pathlib import Path; from flows.cli.main import prepare_flows\n"
+    code += "prepare_flows(Path(sys.argv[1])); import flows.environment; print(os.environ['PREFECT_HOME'])"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    asked = tmp_path / "store"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(asked)], capture_output=True, text=True, cwd=ROOT, env=environment,
+        check=True,
+    )  # fmt: skip
+    assert Path(done.stdout.strip()) == asked / "prefect"
+    assert (asked / "prefect").is_dir()
+
+
 def test_keys_are_listed_and_shown_without_a_passphrase(made):
     listed = call("keys", "list", "--store", str(made.store), "--json", passphrase=None)
     assert listed.returncode == 0, listed.stderr
