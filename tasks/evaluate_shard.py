@@ -67,8 +67,7 @@ def _measure(
     rows = {row["image_id"]: dict(row) for row in read_rows(store, address).to_dict("records")}
     stored = {sample.key: sample.files for sample in iter_samples(store, address)}
     gauge = _Gauge(place, key_id, recovery, lpips)
-    timing = json.loads(store.shard(address, "timing.json").read_text())
-    seconds = timing["seconds"] / max(timing["images"], 1)
+    seconds = _seconds_per_image(store.shard(address, "timing.json"))
     originals = ((name, picture) for name, picture in iter_originals(place, number) if name in stored)
     for names, pictures in in_batches(originals, BATCH):
         files = [stored[name] for name in names]
@@ -79,6 +78,14 @@ def _measure(
     table = pd.DataFrame(list(rows.values()))
     wanted = [*METRICS, "feature_original", "feature_protected"]
     return table.reindex(columns=[*table.columns, *(c for c in wanted if c not in table.columns)])
+
+
+def _seconds_per_image(path: Path) -> float | None:
+    """Read the shard's timing; it is written after the shard, so a kill in between may have cost it."""
+    if not path.exists():
+        return None
+    timing = json.loads(path.read_text())
+    return float(timing["seconds"]) / max(int(timing["images"]), 1)
 
 
 class _Gauge:

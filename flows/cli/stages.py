@@ -113,10 +113,14 @@ def recover(
         place, record, shards = _find(store, gallery, version)
         prepare_flows(place.root)
         from avih.errors import UsageError
+        from avih.indexing import read_index
+        from tasks.progress import begin
         from tasks.recover_gallery import recover_shard
 
         wanted = frozenset(image) if image else None
+        photos = len(read_index(store=place, gallery=gallery, version=record.version))
         with clean_stdout(), progress_bars():
+            begin("recover", len(wanted) if wanted else photos)
             parts = [
                 recover_shard(
                     place=record.place(place), key_id=record.key_id, number=number, folder=out.absolute(),

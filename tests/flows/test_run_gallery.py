@@ -100,6 +100,16 @@ def test_a_lost_shard_comes_back_byte_for_byte(copy):
     }
 
 
+def test_a_kill_before_the_timing_was_written_costs_only_the_timing(copy):
+    (copy.protected / "00001.timing.json").unlink()
+    for path in copy.store.glob("5_evaluated/people/*/v0001/00001.done.json"):
+        path.unlink()
+    again = copy.run()
+    assert again.shards_made == 0
+    assert again.summary.metrics["ssim_d"] == pytest.approx(copy.result.summary.metrics["ssim_d"])
+    assert again.summary.metrics["seconds_per_image"] > 0
+
+
 def test_new_photos_go_into_new_shards_and_old_shards_stay(copy):
     from avih.datasets.synthetic import SyntheticFaces
 
