@@ -16,7 +16,7 @@ from avih.evaluation.lpips_metric import Lpips, Unavailable
 from avih.evaluation.metrics import ssim
 from avih.images import decode_png, to_tensor
 from avih.keys import KeyStore
-from avih.naming import ShardAddress
+from avih.naming import ShardAddress, Store
 from avih.protection import Picture, recover
 from avih.settings import Recovery
 from avih.shards import iter_samples, read_done, read_rows
@@ -145,7 +145,7 @@ def wrong_key(
     """
     if recovery == "keyed":
         return secrets.token_bytes(32), generator
-    keys = KeyStore(Path(root) / "3_keys")
+    keys = KeyStore(Store(root).keys)
     for record in reversed(keys.list()):
         if record.key_id != key_id and record.recovery == recovery:
             try:

@@ -12,7 +12,7 @@ from avih.images import decode_png
 from avih.indexing import read_index
 from avih.protection import Picture, recover
 from avih.settings import Recovery
-from avih.shards import read_sample
+from avih.shards import iter_samples
 from tasks import opened
 from tasks.evaluate_shard import wrong_key
 from tasks.originals import iter_originals
@@ -65,10 +65,13 @@ def _collect(
     root = place.folder.root
     key, generator = opened.key(root, key_id=key_id, purpose="recover")
     wrong = wrong_key(root, key_id=key_id, recovery=recovery, generator=generator)
+    # One pass over the tar: reading a sample by name would check the whole file's hash each time.
+    samples = iter_samples(place.folder, protected_address(place, key_id, number))
+    stored_files = {sample.key: sample.files for sample in samples if sample.key in names}
     for name, original in iter_originals(place, number):
         if name not in names:
             continue
-        files = read_sample(place.folder, protected_address(place, key_id, number), name).files
+        files = stored_files[name]
         stored, nonce = decode_png(files["png"]), str(json.loads(files["json"])["nonce"])
         collected.captions.append(name)
         collected.originals.append(original)

@@ -1,7 +1,7 @@
 """Aligned faces lie where the template wants them, whatever the size, turn and neighbours of their photo."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +21,6 @@ from avih.recognisers import load_recogniser
 REAL_DATA = Path(os.environ.get("AVIH_REAL_DATA", Path(__file__).parents[3] / "shared"))
 COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)])
 GREY = 60
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The detector's nets are small: more threads wait for each other longer than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """Training a generator: it learns, it is repeatable from its seed, and it leaves no trace of the seed."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -21,15 +19,6 @@ RESNET = KeySettings(
 )
 ADVERSARIAL = RESNET.model_copy(update={"adversarial_weight": 1.0, "l1_weight": 100.0, "ssim_weight": 0.0})
 RECIPES = {"codec": CODEC, "resnet": RESNET, "adversarial": ADVERSARIAL}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """On tensors this small threads wait for each other longer than they work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

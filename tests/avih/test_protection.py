@@ -1,6 +1,5 @@
 """Protection and recovery with a toy recogniser; what the optimiser is given, and what it is not."""
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -71,15 +70,6 @@ def protector(**changes: Any) -> Protector:
         "version": "v0001",
     }
     return Protector(**(parts | changes))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """On tensors this small threads wait for each other longer than they work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
