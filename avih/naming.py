@@ -20,6 +20,7 @@ STAGE_FOLDERS: dict[str, str] = {
     "protected": "4_protected",
     "evaluated": "5_evaluated",
 }
+ATTACKED_FOLDER = "6_attacked"
 KEYED_STAGES = ("protected", "evaluated")
 SOURCES_FOLDER, KEYS_FOLDER = "0_sources", "3_keys"
 
@@ -199,6 +200,33 @@ class Store:
     def shard(self, address: ShardAddress, ending: str) -> Path:
         """File of a shard: ``ending`` is ``tar``, ``parquet`` or ``done.json``."""
         return self.root / address.folder / f"{address.name}.{ending}"
+
+    def attacked_root(self, gallery: str) -> Path:
+        """Folder of all attack checks of a gallery."""
+        return self.root / ATTACKED_FOLDER / gallery_name(gallery)
+
+    def attacked(self, *, gallery: str, version: str) -> Path:
+        """Folder of the attack check's curves and numbers of one version."""
+        version_number(version)
+        return self.attacked_root(gallery) / version
+
+    def current(self, gallery: str) -> Path:
+        """File that says which version of a gallery is current, and which were before."""
+        return self.gallery_root("protected", gallery) / "current.json"
+
+    def rotation(self, gallery: str) -> Path:
+        """File that says how far a gallery's rotation has come; there while one is under way."""
+        return self.gallery_root("protected", gallery) / "rotation.json"
+
+    def erased(self, gallery: str) -> Path:
+        """File that names, by keyed hashes, the persons who must never come back into a gallery."""
+        return self.gallery_root("index", gallery) / "erased.json"
+
+    def keys_of(self, gallery: str, version: str) -> list[str]:
+        """Ids of the keys under which a version has protected shards."""
+        root = self.gallery_root("protected", gallery)
+        names = [p.name for p in root.iterdir() if (p / version).is_dir()] if root.is_dir() else []
+        return sorted(name for name in names if _KEY_ID.fullmatch(name))
 
     def versions(self, gallery: str) -> list[str]:
         """Versions of a gallery that were indexed, oldest first."""

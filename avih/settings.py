@@ -67,6 +67,9 @@ class KeySettings(Frozen):
         0.0, ge=0, description="Weight of the PatchGAN term (pix2pix: 1, L1: 100)."
     )
     noise_levels: float = Field(8.0, ge=0, description="Most noise added while training, in grey levels.")
+    leak_budget: Count | None = Field(
+        None, description="Most images that may ever be protected under the key; none: by recovery."
+    )
 
     def options(self) -> dict[str, float]:
         """Return the arguments of the generator's constructor."""
@@ -133,6 +136,7 @@ PAPER_KEY = KeySettings(
     ssim_weight=0.0,
     adversarial_weight=1.0,
     noise_levels=0.0,
+    leak_budget=20_000,  # far beyond what such a key bears; the papers' tables need whole data sets
 )
 PAPER_PROTECT = ProtectSettings(
     recovery="unmixed",

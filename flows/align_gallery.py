@@ -11,7 +11,7 @@ from tasks.records import Place, ShardRecord
 
 @flow(name="align-gallery", task_runner=ONE_AT_A_TIME, log_prints=False)
 def align_gallery(
-    *, place: Place, shards: list[int], source: str, layout: str, settings: AlignSettings
+    *, place: Place, shards: list[int], source: str | None, layout: str, settings: AlignSettings
 ) -> list[ShardRecord]:
     """Align every shard that is not done."""
     return run_shards(

@@ -33,6 +33,7 @@ def evaluate_gallery(
     settings: EvaluateSettings,
     lpips_backbone: str | None = None,
     described: dict[str, Any] | None = None,
+    parent_run_id: str | None = None,
     enforce_limits: bool = True,
 ) -> Evaluation:
     """Measure every shard, summarise the version, log the run; fail if a figure is outside its limit."""
@@ -49,6 +50,7 @@ def evaluate_gallery(
     run = log_evaluation(
         place=place, key_id=key_id, summary=summary, settings=described or settings.model_dump(mode="json"),
         prefect_run_id=str(runtime.flow_run.id), deployment=runtime.deployment.name,
+        parent_run_id=parent_run_id,
     )  # fmt: skip
     _show(summary, run)
     if enforce_limits and summary.broken_limits:

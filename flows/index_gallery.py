@@ -12,7 +12,7 @@ from tasks.progress import begin
 
 @flow(name="index-gallery", log_prints=False)
 def index_gallery(*, store: str, gallery: str, source: str, settings: IndexSettings) -> IndexRecord:
-    """Extend the gallery's newest version by new photos, or begin the next version."""
+    """Keep the current version if the source is the same, else go on with a begun version or begin the next."""
     begin("index", count_photos(source=source, settings=settings))
     return as_task(index_source, name="index source")(
         store=store, gallery=gallery, source=source, settings=settings

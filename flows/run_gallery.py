@@ -1,4 +1,4 @@
-"""Flow of the whole job: photos in, protected gallery out, measured."""
+"""Flow of the whole job: photos in, protected gallery out, measured, and live if it passes the gates."""
 
 from pathlib import Path
 
@@ -10,27 +10,26 @@ from avih.keys import KeyStore
 from avih.naming import Store
 from avih.recognisers import read_card
 from avih.settings import RunSettings
-from flows.align_gallery import align_gallery
+from flows.alerts import failed
 from flows.create_key import create_key_flow
-from flows.evaluate_gallery import Evaluation, evaluate_gallery
 from flows.index_gallery import index_gallery
-from flows.protect_gallery import protect_gallery
-from tasks.records import Place, RecogniserChoice, ShardRecord, add_counts
-from tasks.run_record import RunRecord, described, load_run, save_run
+from flows.make_version import VersionMade, go_live, make_version
+from tasks.gallery_lock import gallery_lock
+from tasks.promotion import refuse
+from tasks.records import Place, RecogniserChoice
+from tasks.run_record import RunRecord, load_run
 
 
-class GalleryRun(Evaluation):
-    """What a whole run gives."""
+class GalleryRun(VersionMade):
+    """What a whole run gives: the version, what differs from the one before, and whether it is current now."""
 
-    gallery: str
-    version: str
-    key_id: str
-    counts: dict[str, int]
     added: int
-    shards_made: int
+    changed: int
+    removed: int
+    live: bool
 
 
-@flow(name="run-gallery", log_prints=False)
+@flow(name="run-gallery", log_prints=False, on_failure=[failed], on_crashed=[failed])
 def run_gallery(
     *,
     store: str,
@@ -43,56 +42,48 @@ def run_gallery(
     lpips_backbone: str | None = None,
     enforce_limits: bool = True,
 ) -> GalleryRun:
-    """Index, align, make a key if none is active, protect, evaluate; whatever is done already is kept."""
+    """Index, align, make a key if none is active, protect, evaluate, promote; what is done is kept."""
     settings = settings or RunSettings()
     template = read_card(recogniser.card).template
     settings = settings.model_copy(update={"align": settings.align.model_copy(update={"template": template})})
-    indexed = index_gallery(store=store, gallery=gallery, source=source, settings=settings.index)
-    place = Place(store=store, gallery=gallery, version=indexed.version, recogniser=recogniser)
-    shards = list(indexed.shards)
-    align_gallery(
-        place=place, shards=shards, source=source, layout=settings.index.layout, settings=settings.align
-    )
-    chosen = (
-        key_id
-        or key_in_use(place, settings)
-        or fitting_key(store, settings)
-        or create_key_flow(
-            store=store,
-            settings=settings.key,
-            recovery=settings.protect.recovery,
-            template=template,
-            pictures=key_pictures,
-            reason=f"first run of gallery {gallery}",
-        ).key_id
-    )
-    record = RunRecord(
-        gallery=gallery, version=indexed.version, source=source, recogniser=recogniser, key_id=chosen,
-        settings=settings, lpips_backbone=lpips_backbone,
-    )  # fmt: skip
-    save_run(record, store=place.folder)
-    made: list[ShardRecord] = protect_gallery(
-        place=place, key_id=chosen, shards=shards, settings=settings.protect
-    )
-    evaluation = evaluate_gallery(
-        place=place, key_id=chosen, shards=shards, recovery=settings.protect.recovery,
-        settings=settings.evaluate, lpips_backbone=lpips_backbone, described=described(record),
-        enforce_limits=enforce_limits,
-    )  # fmt: skip
+    with gallery_lock(Store(Path(store)), gallery, purpose="avih run"):
+        indexed = index_gallery(store=store, gallery=gallery, source=source, settings=settings.index)
+        place = Place(store=store, gallery=gallery, version=indexed.version, recogniser=recogniser)
+        chosen = (
+            key_id
+            or key_in_use(place, settings)
+            or fitting_key(store, settings)
+            or create_key_flow(
+                store=store, settings=settings.key, recovery=settings.protect.recovery, template=template,
+                pictures=key_pictures, reason=f"first run of gallery {gallery}",
+            ).key_id
+        )  # fmt: skip
+        record = RunRecord(
+            gallery=gallery, version=indexed.version, source=source, recogniser=recogniser, key_id=chosen,
+            settings=settings, lpips_backbone=lpips_backbone,
+        )  # fmt: skip
+        made = make_version(record, store=store, shards=list(indexed.shards), source=source)
+        if enforce_limits:
+            refuse(made.reasons, place=place, serving=None)
+        if not made.reasons:
+            go_live(record, store=store, reason="avih run")
     return GalleryRun(
-        gallery=gallery, version=indexed.version, key_id=chosen, counts=add_counts(made), added=indexed.added,
-        shards_made=sum(shard.made for shard in made), summary=evaluation.summary, run=evaluation.run,
+        **dict(made), added=indexed.added, changed=indexed.changed, removed=indexed.removed,
+        live=not made.reasons,
     )  # fmt: skip
 
 
 def key_in_use(place: Place, settings: RunSettings) -> str | None:
-    """Return the key that this version was begun with, while it may still protect."""
-    try:
-        begun = load_run(store=place.folder, gallery=place.gallery, version=place.version)
-        record = KeyStore(place.folder.keys).require(begun.key_id, purpose="protect")
-    except (UsageError, KeyRefused):
-        return None
-    return record.key_id if record.recovery == settings.protect.recovery else None
+    """Return the key of this version, or of the current one, while it may still protect."""
+    for version in (place.version, None):
+        try:
+            begun = load_run(store=place.folder, gallery=place.gallery, version=version)
+            record = KeyStore(place.folder.keys).require(begun.key_id, purpose="protect")
+        except (UsageError, KeyRefused):
+            continue
+        if record.recovery == settings.protect.recovery:
+            return record.key_id
+    return None
 
 
 def fitting_key(store: str, settings: RunSettings) -> str | None:

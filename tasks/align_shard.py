@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pandas as pd
 
 from avih.align import AlignedFace, Aligner
+from avih.carry_over import Carried, Row, carry_over, earlier_shard, made_alike
 from avih.datasets import PhotoSource, open_source
 from avih.datasets.base import Photo
-from avih.errors import ImageRefused
+from avih.errors import ImageRefused, IntegrityError
 from avih.images import decode_photo, encode_png
 from avih.indexing import content_mac, read_index, rows_digest
 from avih.keys import GalleryVault
@@ -24,31 +25,76 @@ NO_FAULT = frozenset(
     {"no_face", "low_confidence", "face_too_small", "bad_landmarks", "photo_too_small", "too_small"}
 )
 
+# These may be gone by the next night, so they are tried again.
+PASSING = frozenset({"changed", "missing", "no_permission", "read_error"})
+
 
 def align_shard(
-    *, place: Place, number: int, source: str, layout: str, settings: AlignSettings
+    *, place: Place, number: int, source: str | None, layout: str, settings: AlignSettings
 ) -> ShardRecord:
-    """Align and seal one shard unless it is done."""
+    """Align and seal one shard unless it is done; unchanged photos are taken over from the version before.
+
+    Args:
+        place: gallery version.
+        number: shard.
+        source: the photos; None where everything must come from an earlier version, as in a rotation.
+        layout: reader of the source.
+        settings: how to align.
+
+    Raises:
+        IntegrityError: without a source, and an earlier version does not hold every photo.
+    """
     store, address = place.folder, ShardAddress("aligned", place.gallery, place.version, number)
     index = read_index(store=store, gallery=place.gallery, version=place.version)
     rows = index[index.shard == number].reset_index(drop=True)
     inputs = rows_digest(rows)
-    state = shard_state(store, address, settings=settings, inputs_sha256=inputs)
-    if state == "missing":
+    if shard_state(store, address, settings=settings, inputs_sha256=inputs) == "done":
+        advance("align", len(rows))
+        return ShardRecord(number=number, counts=rows.status.value_counts().to_dict(), made=False)
+    carried = _carried(place, address, rows, settings, all_of_it=source is None)
+    advance("align", len(carried.rows))
+    fresh = rows[~rows.image_id.isin(carried.rows)]
+    samples = [Sample(key=name, files=files) for name, files in carried.files.items()]
+    tables = [pd.DataFrame(list(carried.rows.values()))]
+    if len(fresh) and source is None:
+        raise IntegrityError(
+            f"Expected sealed originals of all photos of {place.gallery} in an earlier version, got none of "
+            f"{fresh.image_id.iloc[0]} and {len(fresh) - 1} others. Rotate with --from recovered."
+        )
+    if len(fresh) and source is not None:
         vault = opened.vault(store.root)
         faces = _Faces(open_source(source=source, layout=layout), opened.aligner(settings), vault.mac_key())
-        table, samples = faces.seal(rows, vault.for_gallery(place.gallery), place.version)
-        done = write_shard(
-            store=store, address=address, samples=samples, rows=table, settings=settings, inputs_sha256=inputs
-        )
-        return ShardRecord(number=number, counts=dict(done.counts), made=True)
-    advance("align", len(rows))
-    return ShardRecord(number=number, counts=rows.status.value_counts().to_dict(), made=False)
+        table, more = faces.seal(fresh, vault.for_gallery(place.gallery))
+        tables, samples = [*tables, table], [*samples, *more]
+    done = write_shard(
+        store=store, address=address, samples=samples, rows=pd.concat(tables, ignore_index=True),
+        settings=settings, inputs_sha256=inputs,
+    )  # fmt: skip
+    return ShardRecord(number=number, counts=dict(done.counts), made=True)
 
 
-def sealed_name(version: str, image: str) -> str:
-    """Name a sealed original inside its gallery's vault."""
-    return f"{version}/{image}"
+def _carried(
+    place: Place, address: ShardAddress, rows: pd.DataFrame, settings: AlignSettings, *, all_of_it: bool
+) -> Carried:
+    """Take over the faces of photos that an earlier version aligned with the same settings."""
+    store, alike = place.folder, made_alike(settings)
+    source = earlier_shard(store, address, fits=lambda _, record: alike(record))
+    now = {row.image_id: row for row in rows.itertuples()}
+
+    def same(then: Row) -> bool:
+        row = now.get(then["image_id"])
+        if row is None or (row.content_mac, row.person) != (then["content_mac"], then["person"]):
+            return False
+        if not row.content_mac:  # the index could not read it, and says why
+            return bool(row.reason == then["reason"])
+        return all_of_it or then["reason"] not in PASSING
+
+    return carry_over(store, source, same=same)
+
+
+def sealed_name(content_mac: str, image: str) -> str:
+    """Name a sealed original inside its gallery's vault: the photo's keyed hash binds it to one photo."""
+    return f"{content_mac}/{image}"
 
 
 class _Faces:
@@ -57,9 +103,7 @@ class _Faces:
     def __init__(self, source: PhotoSource, aligner: Aligner, mac_key: bytes) -> None:
         self.source, self.aligner, self.mac_key = source, aligner, mac_key
 
-    def seal(
-        self, rows: pd.DataFrame, vault: GalleryVault, version: str
-    ) -> tuple[pd.DataFrame, list[Sample]]:
+    def seal(self, rows: pd.DataFrame, vault: GalleryVault) -> tuple[pd.DataFrame, list[Sample]]:
         """Return the shard's rows and its sealed faces."""
         results, samples = [], []
         for row, face, notes in self._faces(rows):
@@ -67,12 +111,13 @@ class _Faces:
                 "image_id": row.image_id,
                 "person": row.person,
                 "path": row.path,
+                "content_mac": row.content_mac,
                 "confidence": float("nan"),
             }
             if isinstance(face, AlignedFace):
                 note = "; ".join((*notes, face.note) if face.note else notes)
                 fields |= {"status": "aligned", "reason": "", "note": note, "confidence": face.confidence}
-                blob = vault.seal(encode_png(face.pixels), name=sealed_name(version, row.image_id))
+                blob = vault.seal(encode_png(face.pixels), name=sealed_name(row.content_mac, row.image_id))
                 samples.append(Sample(key=row.image_id, files={"sealed": blob}))
             else:
                 # A refusal in the index (a link, say) keeps the status that the index gave it.

@@ -81,11 +81,9 @@ def _measure(
 
 
 def _seconds_per_image(path: Path) -> float | None:
-    """Read the shard's timing; it is written after the shard, so a kill in between may have cost it."""
-    if not path.exists():
-        return None
-    timing = json.loads(path.read_text())
-    return float(timing["seconds"]) / max(int(timing["images"]), 1)
+    """Read the shard's timing: None if a kill cost it, or if all was taken over."""
+    timing = json.loads(path.read_text()) if path.exists() else {"images": 0}
+    return float(timing["seconds"]) / int(timing["images"]) if timing["images"] else None
 
 
 class _Gauge:

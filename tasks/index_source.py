@@ -3,11 +3,16 @@
 from pathlib import Path
 
 from avih.datasets import open_source
-from avih.indexing import IndexRecord, scan, select_photos, update_index
+from avih.erasing import read_erased
+from avih.errors import KeyRefused, UsageError
+from avih.gallery import is_signed, read_history
+from avih.indexing import IndexRecord, Newest, scan, select_photos, update_index
+from avih.keys import KeyStore
 from avih.naming import Store
 from avih.settings import IndexSettings
 from tasks import opened
 from tasks.progress import advance
+from tasks.run_record import RunMissing, load_run
 
 
 def count_photos(*, source: str, settings: IndexSettings) -> int:
@@ -17,12 +22,39 @@ def count_photos(*, source: str, settings: IndexSettings) -> int:
 
 
 def index_source(*, store: str, gallery: str, source: str, settings: IndexSettings) -> IndexRecord:
-    """Read every photo of the source once; extend the gallery's newest version or begin the next."""
+    """Read every photo of the source once; keep the current version, go on with a begun one, or begin the next."""
     place = Store(Path(store))
+    mac_key = opened.vault(place.root).mac_key()
     scanned = scan(
         open_source(source=source, layout=settings.layout),
         limit=settings.limit,
-        mac_key=opened.vault(place.root).mac_key(),
+        mac_key=mac_key,
+        erased=read_erased(store=place, gallery=gallery),
         progress=lambda done: advance("index", done),
     )
-    return update_index(store=place, gallery=gallery, scanned=scanned, settings=settings)
+    current = read_history(store=place, gallery=gallery, mac_key=mac_key).current
+    return update_index(
+        store=place, gallery=gallery, scanned=scanned, settings=settings,
+        base=current.version if current else None, newest=_newest(place, gallery),
+    )  # fmt: skip
+
+
+def _newest(store: Store, gallery: str) -> Newest:
+    """Say whether the newest version may be gone on with."""
+    versions = store.versions(gallery)
+    if not versions:
+        return "open"
+    version = versions[-1]
+    promoted = {
+        entry.version for entry in read_history(store=store, gallery=gallery, mac_key=None).promotions
+    }
+    if version in promoted:
+        return "closed"
+    try:
+        begun = load_run(store=store, gallery=gallery, version=version)
+        KeyStore(store.keys).require(begun.key_id, purpose="protect")
+    except RunMissing:
+        pass  # only indexed or aligned so far
+    except (UsageError, KeyRefused):
+        return "closed"  # left by a rotation that was given up
+    return "signed" if is_signed(store=store, gallery=gallery, version=version) else "open"

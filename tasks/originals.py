@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from avih.images import decode_png
 from avih.naming import ShardAddress
-from avih.shards import iter_samples
+from avih.shards import iter_samples, read_rows
 from tasks import opened
 from tasks.align_shard import sealed_name
 from tasks.records import Place
@@ -20,10 +20,12 @@ def aligned_address(place: Place, number: int) -> ShardAddress:
 
 def iter_originals(place: Place, number: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Yield image id and aligned original ``(H, W, 3)`` of every sealed face of a shard."""
+    address = aligned_address(place, number)
     vault = opened.vault(place.folder.root).for_gallery(place.gallery)
-    for sample in iter_samples(place.folder, aligned_address(place, number)):
+    macs = read_rows(place.folder, address).set_index("image_id").content_mac.to_dict()
+    for sample in iter_samples(place.folder, address):
         blob = sample.files["sealed"]
-        yield sample.key, decode_png(vault.open(blob, name=sealed_name(place.version, sample.key)))
+        yield sample.key, decode_png(vault.open(blob, name=sealed_name(macs[sample.key], sample.key)))
 
 
 def in_batches(

@@ -8,6 +8,7 @@ from typing import Any
 from avih import __version__
 from avih.atomic import write_json
 from avih.errors import UsageError
+from avih.gallery import read_history
 from avih.naming import Store
 from avih.settings import RunSettings
 from tasks.records import Place, RecogniserChoice, Record
@@ -23,6 +24,10 @@ SOFTWARE = (
     "webdataset",
 )
 RECORD_FILE = "run.json"
+
+
+class RunMissing(UsageError):
+    """A version was indexed, but no key was chosen for it yet."""
 
 
 class RunRecord(Record):
@@ -62,21 +67,23 @@ def described(record: RunRecord) -> dict[str, Any]:
 
 
 def load_run(*, store: Store, gallery: str, version: str | None = None) -> RunRecord:
-    """Read the record of a version, the newest by default.
+    """Read the record of a version: the current one by default, or the newest before any was promoted.
 
     Raises:
-        UsageError: no such gallery or version, or it was only begun.
+        UsageError: no such gallery or version.
+        RunMissing: the version was only indexed so far.
     """
     versions = store.versions(gallery)
     if not versions:
         known = ", ".join(store.galleries()) or "none"
         raise UsageError(f"Expected a gallery in {store.root}, got {gallery!r}; there are: {known}.")
-    chosen = version or versions[-1]
+    current = read_history(store=store, gallery=gallery, mac_key=None).current
+    chosen = version or (current.version if current else versions[-1])
     if chosen not in versions:
         raise UsageError(f"Expected a version of {gallery} among {', '.join(versions)}, got {chosen!r}.")
     path = store.folder("index", gallery=gallery, version=chosen) / RECORD_FILE
     if not path.exists():
-        raise UsageError(
+        raise RunMissing(
             f"Gallery {gallery} {chosen} was begun but has no {RECORD_FILE}. Run avih run again."
         )
     values = json.loads(path.read_text())

@@ -62,6 +62,12 @@ class Limits(BaseModel):
         le=1,
         description="Highest mean SSIM between originals and what another key recovers.",
     )
+    removed_max: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="Largest share of the current version's photos that a new version may drop or change.",
+    )
 
 
 # Key of the summary, its name for people, its limit, and whether the limit is a ceiling.

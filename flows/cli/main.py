@@ -73,7 +73,7 @@ def run(
             shard_size, lpips_backbone, as_json,
         )  # fmt: skip
         _report(result, place.root, as_json)
-    _leave_with(result.counts, result.summary.broken_limits)
+    _leave_with(result.counts, result.reasons)
 
 
 def _run(
@@ -136,9 +136,12 @@ def outcome(result: "GalleryRun") -> dict[str, Any]:
         "mlflow_run_id": result.run.run_id,
         "report": summary.report,
         "contact_sheet": summary.owner_contact_sheet,
-        "broken_limits": list(summary.broken_limits),
+        "live": result.live,
+        "broken_limits": list(result.reasons),
         "notes": list(summary.notes),
         "added": result.added,
+        "changed": result.changed,
+        "removed": result.removed,
         "shards_made": result.shards_made,
     }
 
@@ -161,15 +164,15 @@ def _report(result: "GalleryRun", store: Path, as_json: bool) -> None:
         err.print("Nothing was missing: every shard was done already.")
     for note in summary.notes:
         err.print(f"note: {note}", markup=False, soft_wrap=True)
-    for limit in summary.broken_limits:
-        err.print(f"outside the limits: {limit}", markup=False, soft_wrap=True)
+    for reason in result.reasons:
+        err.print(f"not live: {reason}", markup=False, soft_wrap=True)
     print(f"contact sheet (owner only): {summary.owner_contact_sheet}")
     print(f"report:                     {summary.report}")
     print(f"see it in MLflow:           {open_command(Store(store))}")
 
 
-def _leave_with(counts: dict[str, int], broken: tuple[str, ...]) -> None:
-    if broken:
+def _leave_with(counts: dict[str, int], reasons: tuple[str, ...]) -> None:
+    if reasons:
         raise typer.Exit(QUALITY)
     if counts.get("failed", 0):
         raise typer.Exit(SOME_FAILED)
@@ -177,6 +180,6 @@ def _leave_with(counts: dict[str, int], broken: tuple[str, ...]) -> None:
 
 def main() -> None:
     """Entry point of the ``avih`` command."""
-    from flows.cli import keys, stages  # noqa: F401  # they register their commands
+    from flows.cli import gallery, keys, rotate, stages  # noqa: F401  # they register their commands
 
     app()

@@ -16,7 +16,6 @@ from avih.settings import IndexSettings
 
 MAC_KEY = bytes(range(32))
 SETTINGS = IndexSettings(shard_size=4)
-SHARDS = {4: (0,), 5: (0, 1)}  # shards that so many photos fill
 
 
 class MemorySource:
@@ -47,11 +46,14 @@ def files(count: int, person: str = "anna") -> dict[str, bytes | None]:
     return {f"{person}/{i:02d}.jpg": f"{person} {i}".encode() for i in range(count)}
 
 
-def index(store: Store, content: dict[str, bytes | None], **options: object) -> IndexRecord:
+def index(
+    store: Store, content: dict[str, bytes | None], base: str | None = None, newest: str = "open", **options: object
+) -> IndexRecord:
     scanned = scan(MemorySource(content), limit=None, mac_key=MAC_KEY)
     return indexing.update_index(
-        store=store, gallery="lfw", scanned=scanned, settings=SETTINGS.model_copy(update=options)
-    )
+        store=store, gallery="lfw", scanned=scanned, settings=SETTINGS.model_copy(update=options), base=base,
+        newest=newest,
+    )  # fmt: skip
 
 
 def table(store: Store, version: str = "v0001") -> pd.DataFrame:
@@ -127,28 +129,34 @@ def test_two_photos_with_one_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
         scan(MemorySource(files(2)), limit=None, mac_key=MAC_KEY)
 
 
+def record(version: str, photos: int, shards: tuple[int, ...], **counts: int) -> IndexRecord:
+    return IndexRecord("lfw", version, photos=photos, shards=shards,
+                       **({"added": 0, "changed": 0, "removed": 0} | counts))  # fmt: skip
+
+
 def test_the_first_run_fills_shards_in_order(store: Store) -> None:
-    assert index(store, files(10)) == IndexRecord("lfw", "v0001", photos=10, added=10, shards=(0, 1, 2))
+    assert index(store, files(10)) == record("v0001", 10, (0, 1, 2), added=10)
     rows = table(store)
     assert rows.shard.tolist() == [0] * 4 + [1] * 4 + [2] * 2
     assert rows.image_id.tolist() == [f"anna__{i:02d}" for i in range(10)]
     assert store.versions("lfw") == ["v0001"]
 
 
-def test_a_second_run_adds_nothing_and_writes_nothing(store: Store) -> None:
+@pytest.mark.parametrize("base", [None, "v0001"], ids=["unfinished", "current"])
+def test_a_second_run_adds_nothing_and_writes_nothing(store: Store, base: str | None) -> None:
     index(store, files(10))
     path = indexing.index_path(store=store, gallery="lfw", version="v0001")
     before = path.stat()
-    assert index(store, files(10)) == IndexRecord("lfw", "v0001", photos=10, added=0, shards=(0, 1, 2))
+    assert index(store, files(10), base=base) == record("v0001", 10, (0, 1, 2))
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_additions_go_into_new_shards_and_known_photos_stay(store: Store) -> None:
+def test_an_unfinished_version_grows_by_shards_of_their_own(store: Store) -> None:
     index(store, files(6))
     known = table(store)
     # The new photos sort before the known ones, and the last shard had room: neither moves a known photo.
-    record = index(store, files(6) | files(5, person="aaron"))
-    assert record == IndexRecord("lfw", "v0001", photos=11, added=5, shards=(0, 1, 2, 3))
+    grown = index(store, files(6) | files(5, person="aaron"))
+    assert grown == record("v0001", 11, (0, 1, 2, 3), added=5)
     rows = table(store)
     pd.testing.assert_frame_equal(rows[:6], known)
     assert rows[6:].shard.tolist() == [2, 2, 2, 2, 3]
@@ -159,6 +167,38 @@ def test_another_shard_size_moves_no_known_photo(store: Store) -> None:
     index(store, files(6))
     index(store, files(9), shard_size=2)
     assert table(store).shard.tolist() == [0, 0, 0, 0, 1, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("newest", ["open", "signed", "closed"])
+def test_a_change_after_the_current_version_begins_the_next_and_nobody_moves(store: Store, newest: str) -> None:
+    index(store, files(10))
+    old = table(store)
+    after = files(10) | files(3, person="aaron")
+    after["anna/02.jpg"] = b"another picture"
+    del after["anna/05.jpg"]
+    found = index(store, after, base="v0001", newest=newest)
+    # Whatever is said of the newest version: this one is current, so it must not grow either.
+    assert found == record("v0002", 12, (0, 1, 2, 3), added=3, changed=1, removed=1)
+    pd.testing.assert_frame_equal(table(store), old)
+    new = table(store, "v0002").set_index("image_id")
+    for name, shard in old.set_index("image_id").shard.items():
+        assert name == "anna__05" or new.shard[name] == shard
+    # Shard 2 had room for two; the third newcomer begins the next one.
+    assert [new.shard[f"aaron__0{i}"] for i in range(3)] == [2, 2, 3]
+    assert index(store, after, base="v0002", newest=newest) == record("v0002", 12, (0, 1, 2, 3))
+    more = after | files(1, person="zoe")
+    assert index(store, more, base="v0002", newest=newest) == record("v0003", 13, (0, 1, 2, 3), added=1)
+
+
+def test_a_begun_version_is_gone_on_with_and_a_signed_one_only_as_it_is(store: Store) -> None:
+    index(store, files(6))
+    index(store, files(7), base="v0001", newest="closed")
+    assert index(store, files(7), base="v0001", newest="open").version == "v0002"
+    assert index(store, files(7), base="v0001", newest="signed").version == "v0002"
+    assert index(store, files(8), base="v0001", newest="open").version == "v0002"
+    assert index(store, files(9), base="v0001", newest="signed").version == "v0003"
+    assert index(store, files(8), base="v0001", newest="closed").version == "v0004"
+    assert index(store, files(6), base="v0001", newest="open").version == "v0001"
 
 
 @pytest.mark.parametrize("change", ["changed", "removed", "unreadable", "repaired"])
@@ -172,12 +212,25 @@ def test_a_photo_that_is_not_what_it_was_begins_a_version(store: Store, change: 
         after["anna/02.jpg"] = b"other" if change == "changed" else None
     index(store, before)
     old = table(store)
-    count = len(after)
-    assert index(store, after) == IndexRecord("lfw", "v0002", photos=count, added=count, shards=SHARDS[count])
+    assert index(store, after, base="v0001", newest="closed").version == "v0002"
     pd.testing.assert_frame_equal(table(store), old)
-    assert len(table(store, "v0002")) == count
-    assert index(store, after).version == "v0002"
-    assert index(store, after).added == 0
+    assert len(table(store, "v0002")) == len(after)
+
+
+def test_a_rotation_s_index_is_that_of_the_old_version(store: Store) -> None:
+    index(store, files(6))
+    copied = indexing.copy_index(store=store, gallery="lfw", version="v0002", like="v0001")
+    assert copied == record("v0002", 6, (0, 1))
+    pd.testing.assert_frame_equal(table(store, "v0002"), table(store))
+    assert indexing.copy_index(store=store, gallery="lfw", version="v0002", like="v0001") == copied
+
+
+def test_erased_persons_are_left_out_unread(store: Store) -> None:
+    everybody = files(2) | files(2, person="bert")
+    erased = frozenset({indexing.person_mac("bert", mac_key=MAC_KEY)})
+    rows = scan(MemorySource(everybody), limit=None, mac_key=MAC_KEY, erased=erased)
+    assert set(rows.person) == {"anna"}
+    assert indexing.person_mac("bert", mac_key=bytes(32)) not in erased
 
 
 def test_only_the_owner_may_read_the_index(store: Store) -> None:

@@ -4,17 +4,17 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from avih.datasets.synthetic import SyntheticFaces
+from avih.naming import Store
 from avih.settings import EvaluateSettings, IndexSettings, KeySettings, RunSettings
+from small_source import write_source
 from tasks import opened
 from tasks.records import Place, RecogniserChoice
+from tasks.run_record import load_run, save_run
 
 SETTINGS = RunSettings(
-    index=IndexSettings(shard_size=8),
+    index=IndexSettings(shard_size=12),
     key=KeySettings(steps=4, width=8, blocks=1, batch_size=2),
     evaluate=EvaluateSettings(contact_sheet_images=3),
 )
@@ -35,6 +35,11 @@ class Made:
 
     settings = SETTINGS
 
+    @property
+    def shards(self) -> list[int]:
+        """Numbers of all shards of the protected version."""
+        return sorted(int(path.name[:5]) for path in self.protected.glob("*.tar"))
+
     def run(self, **more: object):
         """Run the whole flow again on this store and source."""
         return run(self.store, self.source, **more)
@@ -46,19 +51,6 @@ class Made:
     @property
     def protected(self) -> Path:
         return self.store / "4_protected" / "people" / self.result.key_id / "v0001"
-
-
-def write_source(folder: Path) -> None:
-    """Five persons with three photos each, and five files that must end as rows with a reason."""
-    SyntheticFaces(persons=5, photos_per_person=3, first_person=40).write(folder)
-    bad = folder / "bad_ones"
-    bad.mkdir()
-    sample = next(folder.glob("person_0040/*.png")).read_bytes()
-    (bad / "truncated.png").write_bytes(sample[: len(sample) // 2])
-    (bad / "empty.jpg").write_bytes(b"")
-    (bad / "text.jpg").write_bytes(b"this is no picture")
-    (bad / "link.png").symlink_to("/etc/hostname")
-    Image.fromarray(np.full((120, 120, 3), 90, np.uint8)).save(bad / "wall.png")
 
 
 def run(store: Path, source: Path, **more: object):
@@ -84,5 +76,8 @@ def copy(made: Made, tmp_path: Path) -> Made:
     """A copy of the gallery to change at will."""
     shutil.copytree(made.store, tmp_path / "store")
     shutil.copytree(made.source, tmp_path / "photos", symlinks=True)
+    place = Store(tmp_path / "store")
+    record = load_run(store=place, gallery="people")
+    save_run(record.model_copy(update={"source": str(tmp_path / "photos")}), store=place)
     opened.forget()
     return Made(tmp_path / "store", tmp_path / "photos", made.result)

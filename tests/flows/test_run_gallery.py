@@ -18,6 +18,7 @@ from avih.naming import Store
 from avih.protection import recover
 from avih.settings import EvaluateSettings
 from flows.evaluate_gallery import evaluate_gallery
+from small_source import NOTES, REFUSALS, ROWS, TWO_FACES
 from tasks import opened
 from tasks.originals import iter_originals
 
@@ -28,24 +29,44 @@ def rows_of(made) -> pd.DataFrame:
 
 def test_every_input_is_a_row_with_a_status_and_the_sums_match(made):
     rows = rows_of(made).set_index("path")
-    assert len(rows) == 20 == sum(made.result.counts.values())
-    assert made.result.summary.counts["protected"] + made.result.summary.counts["below_quality"] >= 14
-    reasons = {
-        path.split("/")[1]: (row.status, row.reason) for path, row in rows.iterrows() if "bad_ones" in path
-    }
-    assert reasons == {
-        "truncated.png": ("failed", "truncated"),
-        "empty.jpg": ("failed", "empty"),
-        "text.jpg": ("failed", "not_an_image"),
-        "link.png": ("skipped", "outside_source"),
-        "wall.png": ("skipped", "no_face"),
-    }
+    assert rows.index.is_unique
+    assert len(rows) == ROWS == sum(made.result.counts.values())
+    assert rows.status.value_counts().to_dict() == made.result.counts
+    assert {s: n for s, n in made.result.summary.counts.items() if n} == made.result.counts
+    good = [path for path in rows.index if path.startswith("person_")]
+    assert set(rows.index) == set(good) | set(REFUSALS) | set(NOTES)
+    assert set(rows.status[good]) <= {"protected", "below_quality"}
+
+
+@pytest.mark.parametrize("path", REFUSALS)
+def test_a_bad_file_costs_one_row_with_its_reason(made, path):
+    row = rows_of(made).set_index("path").loc[path]
+    assert (row.status, row.reason) == REFUSALS[path]
+    assert row.note and pd.isna(row.nonce) and pd.isna(row.file_sha256)
+
+
+@pytest.mark.parametrize("path", NOTES)
+def test_a_face_in_an_odd_file_is_protected_and_the_row_says_what_was_odd(made, path):
+    row = rows_of(made).set_index("path").loc[path]
+    assert (row.status, row.reason) == ("protected", "")
+    assert set(row.note.split("; ")) == NOTES[path]
+    assert row.cos >= 0.998 and row.ssim_d > 0.9
+
+
+def test_of_two_faces_the_central_one_is_protected(made):
+    rows = rows_of(made).set_index("path")
+    faces = {name: x.astype(int) for number in made.shards for name, x in iter_originals(made.place, number)}
+    taken, middle, beside = (
+        faces[rows.image_id[path]]
+        for path in (TWO_FACES, "person_0040/person_0040_0001.png", "person_0041/person_0041_0001.png")
+    )
+    assert 2 * abs(taken - middle).mean() < abs(taken - beside).mean()
 
 
 def test_figures_come_from_the_stored_files(made):
     key = KeyStore(made.store / "3_keys").load(made.result.key_id, purpose="recover")
     opened_key, generator = opened.key(made.store, key_id=key.key_id, purpose="recover")
-    originals = {name: x for number in (0, 1, 2) for name, x in iter_originals(made.place, number)}
+    originals = {name: x for number in made.shards for name, x in iter_originals(made.place, number)}
     measured = pd.concat(
         [pd.read_parquet(p) for p in made.store.glob("5_evaluated/people/*/v0001/*.parquet")]
     )
@@ -110,25 +131,16 @@ def test_a_kill_before_the_timing_was_written_costs_only_the_timing(copy):
     assert again.summary.metrics["seconds_per_image"] > 0
 
 
-def test_new_photos_go_into_new_shards_and_old_shards_stay(copy):
+def test_new_photos_begin_a_version_that_takes_over_the_others(copy):
     from avih.datasets.synthetic import SyntheticFaces
 
-    before = copy.files()
-    SyntheticFaces(persons=1, photos_per_person=2, first_person=60).write(copy.source)
+    before = rows_of(copy).set_index("image_id").file_sha256.dropna()
+    SyntheticFaces(persons=1, photos_per_person=2, first_person=61).write(copy.source)
     again = copy.run()
-    assert (again.version, again.added, again.shards_made) == ("v0001", 2, 1)
-    after = copy.files()
-    assert all(after[name] == data for name, data in before.items() if name.startswith("0000"))
-
-
-def test_a_changed_photo_begins_a_new_version_with_new_nonces(copy):
-    target = next((copy.source / "person_0041").glob("*.png"))
-    target.write_bytes(next((copy.source / "person_0042").glob("*.png")).read_bytes())
-    again = copy.run()
-    assert again.version == "v0002" and again.key_id == copy.result.key_id
+    assert (again.version, again.key_id, again.added, again.live) == ("v0002", copy.result.key_id, 2, True)
     second = pd.concat([pd.read_parquet(p) for p in (copy.protected.parent / "v0002").glob("*.parquet")])
-    nonces = set(rows_of(copy).nonce.dropna()) & set(second.nonce.dropna())
-    assert not nonces
+    after = second.set_index("image_id").file_sha256.dropna()
+    assert after[before.index].tolist() == before.tolist() and len(after) == len(before) + 2
 
 
 def test_other_settings_stop_the_run_and_say_what_differs(copy):
@@ -145,7 +157,7 @@ def test_limits_fail_the_flow_with_a_readable_reason(copy):
     limits = EvaluateSettings().limits.model_copy(update={"ssim_e_max": -0.5})
     with pytest.raises(QualityBelowLimits, match=r"SSIM_e .* is above the limit -0.5"):
         evaluate_gallery(
-            place=copy.place, key_id=copy.result.key_id, shards=[0, 1, 2], recovery="keyed",
+            place=copy.place, key_id=copy.result.key_id, shards=copy.shards, recovery="keyed",
             settings=EvaluateSettings(limits=limits, contact_sheet_images=2),
         )  # fmt: skip
 

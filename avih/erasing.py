@@ -1,0 +1,104 @@
+"""Take a person out of stored shards, and remember by keyed hashes only who must never come back."""
+
+import json
+from typing import Any
+
+import pandas as pd
+from pydantic import RootModel
+
+from avih.atomic import sync_folder, write_json
+from avih.errors import IntegrityError
+from avih.manifest import read_manifest, write_manifest
+from avih.naming import ShardAddress, Store
+from avih.shards import DoneRecord, iter_samples, read_done, read_rows, write_shard
+
+SHARD_FILES = ("done.json", "tar", "parquet", "timing.json")
+
+
+class AsStored(RootModel[dict[str, Any]]):
+    """Settings as a done file holds them: writing a shard again with them keeps their digest."""
+
+
+def read_erased(*, store: Store, gallery: str) -> frozenset[str]:
+    """Return the keyed hashes (:func:`avih.indexing.person_mac`) of the persons erased from a gallery.
+
+    Raises:
+        IntegrityError: the file is damaged; indexing without it would bring erased persons back.
+    """
+    path = store.erased(gallery)
+    try:
+        content = json.loads(path.read_bytes())
+        return frozenset(str(mac) for mac in content["persons"])
+    except FileNotFoundError:
+        return frozenset()
+    except (ValueError, KeyError, TypeError):
+        raise IntegrityError(
+            f"Expected the erased persons of {gallery} in {path}, got a damaged file. Restore it from a backup, "
+            "or remove it and erase the persons again."
+        ) from None
+
+
+def remember_erased(*, store: Store, gallery: str, person_mac: str) -> None:
+    """Add a person's keyed hash to the list."""
+    persons = sorted(read_erased(store=store, gallery=gallery) | {person_mac})
+    write_json(store.erased(gallery), {"persons": persons}, mode=0o600)
+
+
+def belongs_to(rows: pd.DataFrame, person: str) -> "pd.Series[bool]":
+    """Mark the rows of a person, entries that were skipped in the person's folder included."""
+    return (rows.person == person) | rows.path.str.startswith(f"{person}/")
+
+
+def rewrite_shard(
+    *, store: Store, address: ShardAddress, person: str, inputs_sha256: str
+) -> DoneRecord | None:
+    """Write a shard again without a person; a shard that nobody else is in goes. None where it is gone.
+
+    Args:
+        store: where.
+        address: which shard.
+        person: whom to leave out.
+        inputs_sha256: digest of what the shard is made from once the person is left out.
+    """
+    before = read_done(store, address)
+    if before is None:
+        return None
+    rows = read_rows(store, address)
+    others = rows[~belongs_to(rows, person)].reset_index(drop=True)
+    if others.empty:
+        remove_shard(store=store, address=address)
+        return None
+    if len(others) == len(rows) and before.inputs_sha256 == inputs_sha256:
+        return before
+    names = set(others.image_id)
+    return write_shard(
+        store=store, address=address, rows=others, settings=AsStored(before.settings),
+        samples=[sample for sample in iter_samples(store, address) if sample.key in names],
+        inputs_sha256=inputs_sha256, key_id=before.key_id, recogniser=before.recogniser,
+    )  # fmt: skip
+
+
+def remove_shard(*, store: Store, address: ShardAddress) -> None:
+    """Remove a shard's files, the done file first: without it the shard does not exist."""
+    for ending in SHARD_FILES:
+        store.shard(address, ending).unlink(missing_ok=True)
+    if (store.root / address.folder).is_dir():
+        sync_folder(store.root / address.folder)
+
+
+def sign_again(
+    *, store: Store, gallery: str, version: str, key_id: str, numbers: list[int], mac_key: bytes
+) -> str:
+    """Sign a version anew over the shards that are left, and return the new manifest's digest."""
+    at: dict[str, Any] = {"store": store, "gallery": gallery, "version": version, "key_id": key_id, "mac_key": mac_key}
+    before = read_manifest(**at)
+    first = read_done(store, ShardAddress("protected", gallery, version, numbers[0], key_id))
+    if first is None:
+        raise IntegrityError(
+            f"Expected shard {numbers[0]} of {gallery} {version}, got none. Verify the gallery."
+        )
+    manifest = write_manifest(
+        **at, numbers=numbers, recogniser=before.recogniser, method=before.method, recovery=before.recovery,
+        settings=AsStored(first.settings),
+    )  # fmt: skip
+    return manifest.digest()

@@ -1,0 +1,172 @@
+"""Erase a person: out of every version, sealed original, measurement and report of a gallery, and prove it.
+
+The one change that a signed version may see. Shards are written anew without the person, manifests and the
+promotions are signed anew, pictures that may show the person are removed, and a keyed hash of the name keeps later
+nights from bringing the person back. What the program cannot reach is said: copies taken before, backups, and the
+source itself. A kill in the middle is made good by the same command.
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from avih.atomic import write_json
+from avih.erasing import belongs_to, remember_erased, remove_shard, rewrite_shard, sign_again
+from avih.errors import IntegrityError, UsageError
+from avih.gallery import read_history, write_history
+from avih.indexing import person_mac, read_index, rows_digest, shard_numbers, write_index
+from avih.manifest import verify_gallery
+from avih.naming import ShardAddress, Store
+from avih.shards import DoneRecord
+from tasks import opened
+from tasks.progress import advance, begin
+from tasks.records import Record
+from tasks.search_store import Finding, search_store
+
+
+class Erased(Record):
+    """What was erased, and what a search of the whole store still found (nothing, if all is well)."""
+
+    gallery: str
+    photos: int
+    versions: tuple[str, ...]
+    files_searched: int
+    found: tuple[Finding, ...]
+
+
+def erase_person(*, store: Store, gallery: str, person: str) -> Erased:
+    """Erase one person from a gallery, then search the whole store for the name and the image ids.
+
+    Raises:
+        UsageError: no version knows the person.
+        IntegrityError: a version is not as it was signed; it is not signed anew.
+    """
+    versions = store.versions(gallery)
+    tables = {v: read_index(store=store, gallery=gallery, version=v) for v in versions}
+    ids = {str(name) for table in tables.values() for name in table.image_id[belongs_to(table, person)]}
+    journal = store.erased(gallery).with_name("erasing.json")
+    if not ids and not journal.exists():
+        raise UsageError(
+            f"Expected a person of gallery {gallery}, got {person!r}, whom no version knows. Names are those of "
+            "the source's folders, letter by letter."
+        )
+    alone = [v for v, table in tables.items() if len(table) and belongs_to(table, person).all()]
+    if alone:
+        raise UsageError(
+            f"Expected others beside {person!r} in every version, got {', '.join(alone)}, which hold nobody else. "
+            "Remove the gallery's folders instead."
+        )
+    mac_key = opened.vault(store.root).mac_key()
+    if not journal.exists():
+        _verify(store, gallery, versions, mac_key)
+        write_json(journal, {"versions": versions}, mode=0o600)
+    remember_erased(store=store, gallery=gallery, person_mac=person_mac(person, mac_key=mac_key))
+    begin("erase", len(versions))
+    digests = {}
+    for version in versions:
+        digests[version] = _erase_from(store, gallery, version, person, tables[version], mac_key)
+        advance("erase")
+    _sign_history(store, gallery, {v: d for v, d in digests.items() if d}, mac_key)
+    _remove_pictures(store, gallery)
+    searched, found = search_store(store, words={person, *ids})
+    journal.unlink(missing_ok=True)
+    return Erased(
+        gallery=gallery, photos=len(ids), versions=tuple(versions), files_searched=searched, found=found
+    )
+
+
+def what_would_go(*, store: Store, gallery: str, person: str) -> dict[str, int]:
+    """Count the photos of a person by version; nothing changes."""
+    tables = {v: read_index(store=store, gallery=gallery, version=v) for v in store.versions(gallery)}
+    return {version: int(belongs_to(table, person).sum()) for version, table in tables.items()}
+
+
+def _verify(store: Store, gallery: str, versions: list[str], mac_key: bytes) -> None:
+    """Refuse to sign anew what is not as it was signed."""
+    for version in versions:
+        for key_id in store.keys_of(gallery, version):
+            folder = store.folder("protected", gallery=gallery, version=version, key_id=key_id)
+            if not (folder / "manifest.json").exists():
+                continue
+            problems = verify_gallery(
+                store=store, gallery=gallery, version=version, key_id=key_id, mac_key=mac_key
+            )
+            if problems:
+                raise IntegrityError(
+                    f"Expected {gallery} {version} as it was signed, got: {'; '.join(problems[:3])}. Nothing was "
+                    "erased. Restore the version, or remove it, then erase again."
+                )
+
+
+def _erase_from(
+    store: Store, gallery: str, version: str, person: str, index: pd.DataFrame, mac_key: bytes
+) -> str | None:
+    """Take the person out of one version, the index last; return the new manifest's digest, if it has one."""
+    others = index[~belongs_to(index, person)].reset_index(drop=True)
+    left = shard_numbers(others) if len(others) else ()
+    keys = store.keys_of(gallery, version)
+    for number in shard_numbers(index):
+        address = ShardAddress("aligned", gallery, version, number)
+        inputs = rows_digest(others[others.shard == number])
+        aligned = rewrite_shard(store=store, address=address, person=person, inputs_sha256=inputs)
+        for key_id in keys:
+            _erase_protected(
+                store, ShardAddress("protected", gallery, version, number, key_id), person, aligned
+            )
+    digest = None
+    for key_id in keys:
+        folder = store.folder("protected", gallery=gallery, version=version, key_id=key_id)
+        if left and (folder / "manifest.json").exists():
+            digest = sign_again(store=store, gallery=gallery, version=version, key_id=key_id,
+                                numbers=list(left), mac_key=mac_key)  # fmt: skip
+    write_index(store=store, gallery=gallery, version=version, table=others)
+    return digest
+
+
+def _erase_protected(store: Store, address: ShardAddress, person: str, aligned: DoneRecord | None) -> None:
+    """Take the person out of a protected shard and of its measurements."""
+    measured = ShardAddress("evaluated", address.gallery, address.version, address.number, address.key_id)
+    if aligned is None:
+        remove_shard(store=store, address=address)
+        remove_shard(store=store, address=measured)
+        return
+    done = rewrite_shard(store=store, address=address, person=person, inputs_sha256=aligned.digest())
+    path = store.shard(measured, "parquet")
+    if done is None or not path.exists():
+        return
+    table = pd.read_parquet(path)
+    record = store.shard(measured, "done.json")
+    written = json.loads(record.read_text()) if record.exists() else {"inputs": " "}
+    record.unlink(missing_ok=True)
+    table[~belongs_to(table, person)].to_parquet(path, index=False)
+    suffix = str(written["inputs"]).partition(" ")[2]
+    write_json(
+        record, {"inputs": f"{done.digest()} {suffix}", "rows": int((~belongs_to(table, person)).sum())}
+    )
+
+
+def _sign_history(store: Store, gallery: str, digests: dict[str, str], mac_key: bytes) -> None:
+    history = read_history(store=store, gallery=gallery, mac_key=mac_key)
+    promotions = tuple(
+        entry.model_copy(update={"manifest_sha256": digests.get(entry.version, entry.manifest_sha256)})
+        for entry in history.promotions
+    )
+    if promotions != history.promotions:
+        write_history(
+            store=store, history=history.model_copy(update={"promotions": promotions}), mac_key=mac_key
+        )
+
+
+def _remove_pictures(store: Store, gallery: str) -> None:
+    """Remove plots, sheets, reports and sealed samples that were made with the person; they can be made again."""
+    folders: list[Path] = [
+        store.gallery_root("evaluated", gallery),
+        store.attacked_root(gallery),
+        store.mlflow / "artifacts" / gallery,
+    ]
+    endings = ("*.png", "*.sealed", "report.md", "summary.json")
+    for folder in folders:
+        for ending in endings:
+            for path in folder.rglob(ending) if folder.is_dir() else ():
+                path.unlink()

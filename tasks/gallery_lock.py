@@ -1,0 +1,73 @@
+"""One job per gallery at a time: whoever writes to a gallery holds its lock; the kernel frees it with the process."""
+
+import fcntl
+import json
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import RLock
+
+from avih.errors import AvihError
+from avih.naming import Store
+
+_held: Counter[str] = Counter()
+_guard = RLock()
+
+
+class GalleryBusy(AvihError):
+    """Another process is working on the gallery."""
+
+
+@contextmanager
+def gallery_lock(store: Store, gallery: str, *, purpose: str) -> Iterator[None]:
+    """Hold a gallery while the block runs; a flow inside a flow of the same process may take it again.
+
+    Raises:
+        GalleryBusy: another process holds it; the text says which, where and since when.
+    """
+    path = store.gallery_root("index", gallery) / ".lock"
+    name = str(path)
+    with _guard:
+        if _held[name]:
+            _held[name] += 1
+            descriptor = None
+        else:
+            descriptor = _take(path, gallery, purpose)
+            _held[name] = 1
+    try:
+        yield
+    finally:
+        with _guard:
+            _held[name] -= 1
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+def _take(path: Path, gallery: str, purpose: str) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = _holder(descriptor)
+        os.close(descriptor)
+        raise GalleryBusy(
+            f"Expected gallery {gallery} to be free, got: {holder}. Wait for it to end; the lock goes with it."
+        ) from None
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    text = json.dumps({"purpose": purpose, "host": socket.gethostname(), "pid": os.getpid(), "since": now})
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, text.encode(), 0)
+    return descriptor
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        held = json.loads(os.pread(descriptor, 4096, 0))
+        return f"{held['purpose']} by process {held['pid']} on {held['host']} since {held['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "a process that has just begun"
