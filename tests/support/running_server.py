@@ -61,9 +61,13 @@ class Running:
         return self.output.read_text()
 
     def ask(self, path: str, **content: Any) -> Any:
-        answer = requests.post(f"{self.addresses[0]}/api/{path}", json=content, timeout=30)
-        answer.raise_for_status()
-        return answer.json()
+        """Ask Prefect; a 503 (SQLite is busy) is asked again, as Prefect's own clients do."""
+        answer = soon(
+            lambda: accepted(requests.post(f"{self.addresses[0]}/api/{path}", json=content, timeout=30))
+        )
+        assert answer, f"{path}: busy to the end"
+        answer[0].raise_for_status()
+        return answer[0].json()
 
     def begin(self, deployment: str, **parameters: Any) -> str:
         """Ask for a run of a deployment, as its form does; return the flow run's id."""
@@ -92,6 +96,11 @@ class Running:
     def end(self, number: int) -> int:
         self.process.send_signal(number)
         return self.process.wait(timeout=90)
+
+
+def accepted(answer: requests.Response) -> list[requests.Response]:
+    """Return the answer unless the server is busy; in a list, because an answer with an error counts as false."""
+    return [] if answer.status_code == requests.codes.service_unavailable else [answer]
 
 
 def avih_server(root: Path, *arguments: str) -> list[str]:

@@ -1,0 +1,69 @@
+"""Flow of every night: protect what changed in the source, and put it live if it passes the gates."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+
+import flows.environment  # noqa: F401  # before prefect
+from avih.naming import Store
+from flows.alerts import failed
+from flows.index_gallery import index_gallery
+from flows.make_version import VersionMade, go_live, make_version
+from flows.rotate import rotate_keys
+from tasks.gallery_lock import gallery_lock
+from tasks.promotion import current_version, refuse
+from tasks.records import Place, Record
+from tasks.run_record import load_run
+
+
+class Nightly(Record):
+    """What a night changed; without a change nothing was made and ``made`` is None."""
+
+    gallery: str
+    version: str
+    changed_anything: bool
+    added: int
+    changed: int
+    removed: int
+    made: VersionMade | None = None
+
+
+@flow(name="nightly-reprotect", log_prints=False, on_failure=[failed], on_crashed=[failed])
+def nightly_reprotect(*, store: str, gallery: str) -> Nightly:
+    """Compare the source with the current version by content; protect new and changed photos, drop removed ones.
+
+    The gallery's own settings, recogniser and key are used. An interrupted rotation is finished first.
+
+    Raises:
+        QualityBelowLimits: the new version is outside the limits; the old one keeps serving.
+        KeyRefused: the key may not protect any more, or its leak budget is used up: rotate.
+    """
+    place = Store(Path(store))
+    with gallery_lock(place, gallery, purpose="nightly re-protection"):
+        if place.rotation(gallery).exists():
+            rotate_keys(store=store, gallery=gallery)
+        before = load_run(store=place, gallery=gallery)
+        live = current_version(place, gallery)
+        indexed = index_gallery(
+            store=store, gallery=gallery, source=before.source, settings=before.settings.index
+        )
+        counts: dict[str, Any] = {"added": indexed.added, "changed": indexed.changed, "removed": indexed.removed}
+        if live is not None and indexed.version == live.version:
+            _show(
+                {"version": live.version, "note": "nothing changed in the source, nothing was done"} | counts
+            )
+            return Nightly(gallery=gallery, version=live.version, changed_anything=False, **counts)
+        record = before.model_copy(update={"version": indexed.version})
+        made = make_version(record, store=store, shards=list(indexed.shards), source=before.source)
+        where = Place(store=store, gallery=gallery, version=indexed.version, recogniser=before.recogniser)
+        refuse(made.reasons, place=where, serving=live.version if live else None)
+        go_live(record, store=store, reason="nightly re-protection")
+    _show({"version": indexed.version, "note": "live"} | counts | made.counts)
+    return Nightly(gallery=gallery, version=indexed.version, changed_anything=True, made=made, **counts)
+
+
+def _show(facts: dict[str, Any]) -> None:
+    rows = [{"fact": name, "value": str(value)} for name, value in facts.items()]
+    create_table_artifact(key="nightly", table=rows, description="What this night changed")

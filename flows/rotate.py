@@ -1,0 +1,202 @@
+"""Flow of a key rotation: new key, gate, protect again, evaluate, attack check, promote, retire the old key."""
+
+from pathlib import Path
+from typing import Literal
+
+from prefect import flow, runtime
+from prefect.artifacts import create_table_artifact
+
+import flows.environment  # noqa: F401  # before prefect
+from avih.attack.settings import AttackSettings
+from avih.errors import KeyRefused, QualityBelowLimits
+from avih.key_gate import GateSettings
+from avih.keys import State
+from avih.naming import Store
+from avih.recognisers import read_card
+from flows.alerts import failed
+from flows.approval import wait_for_approval
+from flows.attack_check import attack_check_flow
+from flows.make_version import VersionMade, go_live, make_version
+from flows.shard_runs import as_task, run_shards
+from tasks.attack_check import AttackRecord, read_attack
+from tasks.create_key import default_actor
+from tasks.gallery_lock import gallery_lock
+from tasks.key_gate import GateRecord, activate_key
+from tasks.promotion import refuse
+from tasks.records import Place, RecogniserChoice, Record
+from tasks.recovered_originals import seal_recovered
+from tasks.rotation import (
+    Origin,
+    RotationPlan,
+    RotationPolicy,
+    begin_rotated_version,
+    finish_rotation,
+    give_up,
+    is_live,
+    plan_rotation,
+    rotation_due,
+    rotation_key,
+    save_plan,
+)
+from tasks.run_record import RunRecord, load_run
+from tasks.tracking import begin_rotation, finish_rotation_run
+
+Approve = Literal["auto", "ask"]
+
+
+class Rotation(Record):
+    """How a rotation ended; without a reason to rotate nothing was made and only ``gallery`` is set."""
+
+    gallery: str
+    rotated: bool
+    version: str | None = None
+    old_key: str | None = None
+    new_key: str | None = None
+    verdict: str | None = None
+    attack_check: AttackRecord | None = None
+    made: VersionMade | None = None
+    due: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@flow(name="rotate-keys", log_prints=False, on_failure=[failed], on_crashed=[failed])
+def rotate_keys(
+    *,
+    store: str,
+    gallery: str,
+    reason: str = "scheduled rotation",
+    only_if_due: bool = False,
+    compromised: bool = False,
+    retrain_generator: bool = False,
+    origin: Origin = "sealed",
+    approve: Approve = "auto",
+    policy: RotationPolicy | None = None,
+    gate: GateSettings | None = None,
+    attack: AttackSettings | None = None,
+    second: RecogniserChoice | None = None,
+) -> Rotation:
+    """Give a gallery a new key; run again after a kill, and it goes on where it was.
+
+    Raises:
+        QualityBelowLimits: the new version is outside the limits or the attack check did not pass; the old
+            version keeps serving.
+        KeyRefused: the new key did not pass the activation gate.
+    """
+    place, policy, actor = Store(Path(store)), policy or RotationPolicy(), default_actor()
+    with gallery_lock(place, gallery, purpose="rotation"):
+        due = rotation_due(store=store, gallery=gallery, policy=policy)
+        if only_if_due and not due and not place.rotation(gallery).exists():
+            return Rotation(gallery=gallery, rotated=False, notes=("no rotation is due",))
+        plan: RotationPlan = as_task(plan_rotation, name="plan rotation")(
+            store=store, gallery=gallery, reason=reason, compromised=compromised, origin=origin, actor=actor,
+            retrain_generator=retrain_generator,
+        )  # fmt: skip
+        made = None
+        if not is_live(
+            store=store, plan=plan
+        ):  # else killed after the switch: only the tidying up is missing
+            plan = _new_key(store, plan, gate or GateSettings(), actor)
+            made, record = _new_version(store, plan)
+            checked = _attacked(store, plan, record, attack or AttackSettings(), second)
+            _judge(store, plan, record, made, checked, policy, actor)
+            if approve == "ask":
+                wait_for_approval(gallery=gallery, version=plan.version, verdict=checked.verdict)
+            go_live(record, store=store, reason=f"rotation: {plan.reason}")
+        notes = as_task(finish_rotation, name="retire the old key")(
+            store=store, plan=plan, policy=policy, actor=actor
+        )
+        checked = read_attack(store=place, gallery=gallery, version=plan.version)
+        finish_rotation_run(place, run_id=plan.mlflow_run_id, verdict=checked.verdict, live=True)
+    result = Rotation(
+        gallery=gallery, rotated=True, version=plan.version, old_key=plan.old_key, new_key=plan.new_key,
+        verdict=checked.verdict, attack_check=checked, made=made, due=due, notes=notes,
+    )  # fmt: skip
+    _show(result)
+    return result
+
+
+def _new_key(store: str, plan: RotationPlan, gate: GateSettings, actor: str) -> RotationPlan:
+    """Make the new key and put it to use if it passes the activation gate."""
+    before = load_run(store=Store(Path(store)), gallery=plan.gallery, version=plan.old_version)
+    if plan.mlflow_run_id is None:
+        run = begin_rotation(
+            store=Store(Path(store)), gallery=plan.gallery, old_key=plan.old_key, version=plan.version,
+            prefect_run_id=str(runtime.flow_run.id),
+        )  # fmt: skip
+        plan = save_plan(Store(Path(store)), plan.model_copy(update={"mlflow_run_id": run.run_id}))
+    plan = as_task(rotation_key, name="new key")(
+        store=store, plan=plan, settings=before.settings.key, actor=actor,
+        template=read_card(before.recogniser.card).template,
+    )  # fmt: skip
+    try:
+        _activate(store, plan, gate, actor)
+    except KeyRefused as refused:
+        give_up(store=store, plan=plan, actor=actor, reason="did not pass the activation gate")
+        raise KeyRefused(f"{refused} The key was given up; {plan.old_version} keeps serving.") from None
+    return plan
+
+
+def _activate(store: str, plan: RotationPlan, gate: GateSettings, actor: str) -> GateRecord | None:
+    from avih.keys import KeyStore
+
+    if KeyStore(Store(Path(store)).keys).show(str(plan.new_key)).state is State.ACTIVE:
+        return None  # by this rotation, before it was interrupted
+    return as_task(activate_key, name="activation gate")(
+        store=store, key_id=plan.new_key, actor=actor, reason=f"rotation of {plan.gallery}", settings=gate
+    )
+
+
+def _new_version(store: str, plan: RotationPlan) -> tuple[VersionMade, RunRecord]:
+    """Protect the photos of the old version again under the new key, and measure the result."""
+    record, indexed = as_task(begin_rotated_version, name="begin version")(store=store, plan=plan)
+    shards = list(indexed.shards)
+    if plan.origin == "recovered":
+        old, new = (_place(store, record, version) for version in (plan.old_version, plan.version))
+        run_shards(
+            seal_recovered, stage="align", numbers=shards, place=new, old=old, old_key=plan.old_key,
+            recovery=plan.recovery, settings=record.settings.align,
+        )  # fmt: skip
+    made = make_version(record, store=store, shards=shards, source=None, parent_run_id=plan.mlflow_run_id)
+    return made, record
+
+
+def _attacked(
+    store: str,
+    plan: RotationPlan,
+    record: RunRecord,
+    settings: AttackSettings,
+    second: RecogniserChoice | None,
+) -> AttackRecord:
+    return attack_check_flow(
+        old=_place(store, record, plan.old_version), old_key=plan.old_key,
+        new=_place(store, record, plan.version), new_key=str(plan.new_key), recovery=plan.recovery,
+        settings=settings, second=second, lpips_backbone=record.lpips_backbone, parent_run_id=plan.mlflow_run_id,
+    )  # fmt: skip
+
+
+def _judge(
+    store: str, plan: RotationPlan, record: RunRecord, made: VersionMade, checked: AttackRecord,
+    policy: RotationPolicy, actor: str,
+) -> None:  # fmt: skip
+    """Stop a version that must not go live: close the plan, so that the nights go on with the old key."""
+    passed = checked.verdict == "pass" or (checked.verdict == "warn" and policy.promote_on_warn)
+    reasons = made.reasons if passed else (*made.reasons, f"attack check: {checked.verdict}")
+    if reasons:
+        give_up(store=store, plan=plan, actor=actor, reason="; ".join(reasons)[:500])
+        finish_rotation_run(
+            Store(Path(store)), run_id=plan.mlflow_run_id, verdict=checked.verdict, live=False
+        )
+        refuse(reasons, place=_place(store, record, plan.version), serving=plan.old_version)
+    if not passed:
+        raise QualityBelowLimits(f"attack check: {checked.verdict}")
+
+
+def _place(store: str, record: RunRecord, version: str) -> Place:
+    return Place(store=store, gallery=record.gallery, version=version, recogniser=record.recogniser)
+
+
+def _show(result: Rotation) -> None:
+    facts = {"version": result.version, "old key": result.old_key, "new key": result.new_key,
+             "verdict": result.verdict, "notes": "; ".join(result.notes)}  # fmt: skip
+    rows = [{"fact": name, "value": str(value)} for name, value in facts.items()]
+    create_table_artifact(key="rotation", table=rows, description="How the rotation ended")

@@ -1,0 +1,70 @@
+"""Rotate stage without sealed originals: what the old key recovers becomes the originals of the new version."""
+
+from typing import Any
+
+import pandas as pd
+
+from avih.errors import IntegrityError
+from avih.images import decode_png, encode_png
+from avih.indexing import read_index, rows_digest
+from avih.naming import ShardAddress
+from avih.protection import recover
+from avih.settings import AlignSettings, Recovery
+from avih.shards import Sample, iter_samples, read_rows, shard_state, write_shard
+from tasks import opened
+from tasks.align_shard import sealed_name
+from tasks.originals import aligned_address
+from tasks.progress import advance
+from tasks.protect_shard import COLUMNS, nonce_of, protected_address
+from tasks.records import Place, ShardRecord
+
+NOTE = "recovered from a protected picture"
+
+
+def seal_recovered(
+    *, place: Place, old: Place, old_key: str, number: int, recovery: Recovery, settings: AlignSettings
+) -> ShardRecord:
+    """Write one aligned shard of version ``place`` from what ``old_key`` recovers of version ``old``.
+
+    The loss is that of one recovery; the row of each picture says so and keeps its SSIM_d.
+    """
+    store = place.folder
+    address: ShardAddress = aligned_address(place, number)
+    index = read_index(store=store, gallery=place.gallery, version=place.version)
+    rows = index[index.shard == number].reset_index(drop=True)
+    made_from: dict[str, Any] = {"settings": settings, "inputs_sha256": rows_digest(rows)}
+    if shard_state(store, address, **made_from) == "done":
+        advance("align", len(rows))
+        return ShardRecord(number=number, counts=rows.status.value_counts().to_dict(), made=False)
+    before = read_rows(store, protected_address(old, old_key, number))
+    if set(before.image_id) != set(rows.image_id):
+        raise IntegrityError(
+            f"Expected the photos of {place.version} shard {number} in {old.version}, got others. "
+            "Verify the old version; rotate again."
+        )
+    key, generator = opened.key(store.root, key_id=old_key, purpose="recover")
+    vault = opened.vault(store.root).for_gallery(place.gallery)
+    macs = before.set_index("image_id").content_mac.to_dict()
+    samples = []
+    for sample in iter_samples(store, protected_address(old, old_key, number)):
+        picture = recover(
+            stored=[decode_png(sample.files["png"])], nonces=[nonce_of(sample)], recovery=recovery,
+            secret=key.secret.reveal(), generator=generator,
+        )[0]  # fmt: skip
+        blob = vault.seal(encode_png(picture), name=sealed_name(macs[sample.key], sample.key))
+        samples.append(Sample(key=sample.key, files={"sealed": blob}))
+        advance("align")
+    table = _aligned_rows(before, {sample.key for sample in samples})
+    done = write_shard(store=store, address=address, samples=samples, rows=table, **made_from)
+    return ShardRecord(number=number, counts=dict(done.counts), made=True)
+
+
+def _aligned_rows(before: pd.DataFrame, recovered: set[str]) -> pd.DataFrame:
+    """Turn rows of a protected shard back into rows of an aligned one."""
+    table = before.drop(columns=list(COLUMNS)).assign(confidence=float("nan"))
+    back = table.image_id.isin(recovered)
+    loss = before.ssim_d.map(lambda value: f"{NOTE}, SSIM_d {value:.3f}")
+    table.loc[back, "status"] = "aligned"
+    table.loc[back, "reason"] = ""
+    table.loc[back, "note"] = loss[back]
+    return table

@@ -1,0 +1,276 @@
+"""Rotate stage: the plan that survives a kill, the new key, the new version's index, and the tidying up after."""
+
+import contextlib
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from avih.atomic import sync_folder, write_json
+from avih.errors import AvihError, IntegrityError, UsageError
+from avih.gallery import read_history
+from avih.indexing import IndexRecord, copy_index, next_version
+from avih.keys import KeyStore, LeakBudget, State, prepared_key
+from avih.naming import Store, version_number
+from avih.settings import Count, Frozen, KeySettings, Recovery
+from tasks import opened
+from tasks.create_key import create_key, renew_secret
+from tasks.promotion import current_version
+from tasks.records import Record
+from tasks.run_record import RunRecord, load_run, save_run
+
+Origin = Literal["sealed", "recovered"]
+
+
+class RotationPolicy(Frozen):
+    """When a rotation is due, and what stays after it."""
+
+    maximum_age_days: Count = Field(90, description="Age of a key at which rotation is due.")
+    budget_share: float = Field(
+        0.9, gt=0, le=1, description="Used share of the leak budget at which it is due."
+    )
+    keep_versions: int = Field(1, ge=0, description="Earlier versions that stay for a rollback.")
+    promote_on_warn: bool = Field(False, description="Let a version live whose attack check only warns.")
+
+
+class RotationPlan(Record):
+    """What a rotation set out to do; written before each irrevocable step, removed when all is done."""
+
+    gallery: str
+    old_version: str
+    old_key: str
+    recovery: Recovery
+    version: str
+    new_key: str | None = None
+    reason: str
+    compromised: bool = False
+    retrain_generator: bool = False
+    origin: Origin = "sealed"
+    began: str
+    mlflow_run_id: str | None = None
+
+
+def read_plan(store: Store, gallery: str) -> RotationPlan | None:
+    """Return the plan of the rotation that is under way, if one is.
+
+    Raises:
+        IntegrityError: the file is damaged.
+    """
+    path = store.rotation(gallery)
+    try:
+        return RotationPlan.model_validate(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, ValidationError):
+        raise IntegrityError(
+            f"Expected the plan of a rotation in {path}, got a damaged file. Remove it and rotate again."
+        ) from None
+
+
+def save_plan(store: Store, plan: RotationPlan) -> RotationPlan:
+    """Write the plan."""
+    write_json(store.rotation(plan.gallery), plan.model_dump(mode="json"), mode=0o600)
+    return plan
+
+
+def plan_rotation(
+    *,
+    store: str,
+    gallery: str,
+    reason: str,
+    compromised: bool,
+    retrain_generator: bool,
+    origin: Origin,
+    actor: str,
+) -> RotationPlan:
+    """Go on with the rotation that is under way, or begin one from the current version.
+
+    A compromised key is marked at once: that others have it does not depend on how the rotation ends.
+
+    Raises:
+        UsageError: the gallery has no current version.
+    """
+    place = Store(Path(store))
+    plan = read_plan(place, gallery)
+    if plan is None:
+        current = current_version(place, gallery)
+        if current is None:
+            raise UsageError(
+                f"Expected a current version of {gallery} to rotate, got none. Run avih run first."
+            )
+        recovery = load_run(store=place, gallery=gallery, version=current.version).settings.protect.recovery
+        plan = save_plan(place, RotationPlan(
+            gallery=gallery, old_version=current.version, old_key=current.key_id, recovery=recovery,
+            version=next_version(store=place, gallery=gallery), reason=reason, compromised=compromised,
+            retrain_generator=retrain_generator or recovery == "unmixed", origin=origin,
+            began=datetime.now(UTC).isoformat(timespec="seconds"),
+        ))  # fmt: skip
+    asked = {"origin": origin if origin == "recovered" else plan.origin,
+             "compromised": compromised or plan.compromised}  # fmt: skip
+    if asked != plan.model_dump(include=set(asked)):  # an interrupted rotation may be gone on with otherwise
+        plan = save_plan(place, plan.model_copy(update=asked))
+    if plan.compromised:
+        _transition(KeyStore(place.keys), plan.old_key, State.COMPROMISED, actor=actor, reason=plan.reason)
+    return plan
+
+
+def is_live(*, store: str, plan: RotationPlan) -> bool:
+    """Tell whether the plan's version is current already, so that only the tidying up is left."""
+    current = current_version(Store(Path(store)), plan.gallery)
+    return current is not None and current.version == plan.version
+
+
+def rotation_key(
+    *, store: str, plan: RotationPlan, settings: KeySettings, template: str, actor: str
+) -> RotationPlan:
+    """Give the plan its new key: one from the pool of prepared keys, else a new secret, else a new generator."""
+    place = Store(Path(store))
+    if plan.new_key:
+        return plan
+    reason = f"rotation of {plan.gallery} from {plan.old_key}"
+    prepared = _prepared(place, plan)
+    if prepared:
+        key_id = prepared
+    elif plan.retrain_generator:
+        key_id = create_key(
+            store=store, settings=settings, recovery=plan.recovery, template=template, pictures=None, actor=actor,
+            reason=reason, activate=False,
+        ).key_id  # fmt: skip
+    else:
+        key_id = renew_secret(store=store, key_id=plan.old_key, actor=actor, reason=reason).key_id
+    return save_plan(place, plan.model_copy(update={"new_key": key_id}))
+
+
+def _prepared(store: Store, plan: RotationPlan) -> str | None:
+    """Name a prepared key that fits; a key that a killed rotation made is found here too."""
+    keys = KeyStore(store.keys)
+    record = prepared_key(keys, plan.recovery)
+    if record is None:
+        return None
+    if plan.retrain_generator:
+        old, new = (keys.load(name, purpose="inspect") for name in (plan.old_key, record.key_id))
+        if old.generator_bytes == new.generator_bytes:
+            return None
+    return record.key_id
+
+
+def begin_rotated_version(*, store: str, plan: RotationPlan) -> tuple[RunRecord, IndexRecord]:
+    """Begin the new version with the photos of the old one, and return what it is made from."""
+    place = Store(Path(store))
+    before = load_run(store=place, gallery=plan.gallery, version=plan.old_version)
+    indexed = copy_index(store=place, gallery=plan.gallery, version=plan.version, like=plan.old_version)
+    record = before.model_copy(update={"version": plan.version, "key_id": str(plan.new_key)})
+    save_run(record, store=place)
+    return record, indexed
+
+
+def rotation_due(*, store: str, gallery: str, policy: RotationPolicy) -> tuple[str, ...]:
+    """Return why the gallery's key should be replaced; empty if there is no reason yet."""
+    place = Store(Path(store))
+    current = current_version(place, gallery)
+    if current is None:
+        return ()
+    record = KeyStore(place.keys).show(current.key_id)
+    reasons = []
+    age = (datetime.now(UTC) - record.created).days
+    if age >= policy.maximum_age_days:
+        reasons.append(f"key {record.key_id} is {age} days old (limit {policy.maximum_age_days})")
+    budget = LeakBudget(place.keys, record.key_id)
+    used, limit = budget.used(), budget.limit()
+    if used >= policy.budget_share * limit:
+        reasons.append(f"key {record.key_id} has protected {used} images of its budget of {limit}")
+    if record.state is not State.ACTIVE:
+        reasons.append(f"key {record.key_id} is {record.state} and may not protect")
+    return tuple(reasons)
+
+
+def finish_rotation(*, store: str, plan: RotationPlan, policy: RotationPolicy, actor: str) -> tuple[str, ...]:
+    """Retire the old key, remove what the policy does not keep, and close the plan; returns notes for people.
+
+    Raises:
+        AvihError: the new version is not current; nothing is retired or removed.
+    """
+    place = Store(Path(store))
+    current = current_version(place, plan.gallery)
+    if current is None or current.version != plan.version:
+        raise AvihError(
+            f"Expected {plan.version} of {plan.gallery} to be current before the old key retires."
+        )
+    keys, notes = KeyStore(place.keys), []
+    users = [name for name in galleries_using(place, plan.old_key) if name != plan.gallery]
+    if users and not plan.compromised:
+        notes.append(f"key {plan.old_key} stays active: {', '.join(users)} still uses it; rotate it too")
+    elif not plan.compromised:
+        _transition(keys, plan.old_key, State.DEACTIVATED, actor=actor, reason=f"replaced by {plan.new_key}")
+    keep = 0 if plan.compromised else policy.keep_versions
+    removed = remove_old_versions(store=place, gallery=plan.gallery, keep=keep)
+    if removed:
+        notes.append(f"removed {', '.join(removed)}")
+    place.rotation(plan.gallery).unlink(missing_ok=True)
+    sync_folder(place.rotation(plan.gallery).parent)
+    return tuple(notes)
+
+
+def give_up(*, store: str, plan: RotationPlan, actor: str, reason: str) -> None:
+    """Close a plan that must not go live: the new key ends, the old version keeps serving."""
+    place, keys = Store(Path(store)), KeyStore(Store(Path(store)).keys)
+    ends = {State.ACTIVE: State.DEACTIVATED, State.PRE_ACTIVATION: State.DESTROYED}
+    if plan.new_key and (state := keys.show(plan.new_key).state) in ends:
+        keys.transition(plan.new_key, ends[state], actor=actor, reason=reason)
+    place.rotation(plan.gallery).unlink(missing_ok=True)
+
+
+def galleries_using(store: Store, key_id: str) -> list[str]:
+    """Name the galleries whose current version is protected under a key."""
+    using = []
+    for gallery in store.galleries():
+        current = read_history(store=store, gallery=gallery, mac_key=None).current
+        if current and current.key_id == key_id:
+            using.append(gallery)
+    return using
+
+
+def remove_old_versions(*, store: Store, gallery: str, keep: int) -> list[str]:
+    """Remove all versions before the current one but the ``keep`` newest that were promoted; name them.
+
+    Index last: a version whose index is gone is gone for every reader, and a kill in between is made good by
+    the next call.
+    """
+    history = read_history(store=store, gallery=gallery, mac_key=opened.vault(store.root).mac_key())
+    current = history.current
+    if current is None:
+        return []
+    newest = version_number(current.version)
+    versions = [version for version in store.versions(gallery) if version_number(version) < newest]
+    promoted = [v for v in versions if v in {entry.version for entry in history.promotions}]
+    kept = set(promoted[len(promoted) - keep :] if keep else [])
+    removed = [version for version in versions if version not in kept]
+    for version in removed:
+        remove_version(store=store, gallery=gallery, version=version)
+    return removed
+
+
+def remove_version(*, store: Store, gallery: str, version: str) -> None:
+    """Remove every folder of a version; its sealed originals stay in the versions that share them."""
+    for key_id in store.keys_of(gallery, version):
+        for stage in ("protected", "evaluated"):
+            _remove(store.folder(stage, gallery=gallery, version=version, key_id=key_id))
+    _remove(store.folder("aligned", gallery=gallery, version=version))
+    _remove(store.attacked(gallery=gallery, version=version))
+    _remove(store.folder("index", gallery=gallery, version=version))
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)
+        with contextlib.suppress(OSError):  # a key's folder goes with its last version
+            folder.parent.rmdir()
+
+
+def _transition(keys: KeyStore, key_id: str, to: State, *, actor: str, reason: str) -> None:
+    """Change a key's state unless it is there already, so that a rerun changes nothing."""
+    if keys.show(key_id).state is not to:
+        keys.transition(key_id, to, actor=actor, reason=reason)

@@ -1,0 +1,212 @@
+"""Key rotation through the real flow: new key, gate, protect again, attack check, promote, retire, tidy up."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from avih.attack.settings import AttackSettings
+from avih.errors import IntegrityError, KeyRefused, QualityBelowLimits
+from avih.evaluation.metrics import ssim
+from avih.gallery import read_history
+from avih.key_gate import GateSettings
+from avih.keys import KeyStore, Vault
+from avih.manifest import verify_gallery
+from avih.naming import Store
+from flows.approval import NotApproved
+from small_rotation import ATTACK, GATE
+from tasks import opened
+from tasks.originals import iter_originals
+from tasks.rotation import RotationPolicy, read_plan
+
+TOO_WEAK = ATTACK.model_copy(update={"control_ssim_advantage": 1.0})
+
+
+def rotate(made, **more: object):
+    from flows.rotate import rotate_keys
+
+    opened.forget()
+    arguments = {"store": str(made.store), "gallery": "people", "attack": ATTACK, "gate": GATE} | more
+    return rotate_keys(**arguments)
+
+
+def nightly(made):
+    from flows.nightly import nightly_reprotect
+
+    opened.forget()
+    return nightly_reprotect(store=str(made.store), gallery="people")
+
+
+def history(made):
+    mac_key = Vault(made.store / "3_keys").mac_key()
+    return read_history(store=Store(made.store), gallery="people", mac_key=mac_key)
+
+
+def states(made) -> dict[str, str]:
+    return {record.key_id: str(record.state) for record in KeyStore(made.store / "3_keys").list()}
+
+
+def pictures(made, version: str, key_id: str) -> pd.DataFrame:
+    folder = made.store / "4_protected" / "people" / key_id / version
+    return pd.concat([pd.read_parquet(p) for p in sorted(folder.glob("*.parquet"))]).set_index("image_id")
+
+
+def is_whole(made, version: str, key_id: str) -> bool:
+    return not verify_gallery(store=Store(made.store), gallery="people", version=version, key_id=key_id,
+                              mac_key=Vault(made.store / "3_keys").mac_key())  # fmt: skip
+
+
+def test_a_rotation_gives_new_key_new_nonces_and_retires_the_old_key(copy, monkeypatch):
+    # The originals are sealed in the store: a rotation must not need the source.
+    (copy.source).rename(copy.source.with_name("gone"))
+    done = rotate(copy)
+    assert (done.rotated, done.version, done.old_key) == (True, "v0002", copy.result.key_id)
+    assert states(copy) == {done.old_key: "deactivated", done.new_key: "active"}
+    assert (history(copy).current.version, history(copy).current.key_id) == ("v0002", done.new_key)
+    old, new = pictures(copy, "v0001", done.old_key), pictures(copy, "v0002", done.new_key)
+    assert list(old.index) == list(new.index) and list(old.status) == list(new.status)
+    assert not set(old.nonce.dropna()) & set(new.nonce.dropna())
+    assert not set(old.file_sha256.dropna()) & set(new.file_sha256.dropna())
+    assert is_whole(copy, "v0001", done.old_key) and is_whole(copy, "v0002", done.new_key)
+    assert done.attack_check.verdict == done.verdict == "pass"
+    assert not (copy.store / "4_protected/people/rotation.json").exists()
+    assert set(done.attack_check.model_dump()) >= {
+        "prior",
+        "control",
+        "old_key",
+        "new_key",
+        "same_key_other_images",
+    }
+
+
+def test_the_night_after_a_rotation_goes_on_with_the_new_key(copy):
+    from avih.datasets.synthetic import SyntheticFaces
+
+    done = rotate(copy)
+    SyntheticFaces(persons=1, photos_per_person=1, first_person=61).write(copy.source)
+    night = nightly(copy)
+    assert (night.version, night.added, night.made.key_id) == ("v0003", 1, done.new_key)
+    before, after = pictures(copy, "v0002", done.new_key), pictures(copy, "v0003", done.new_key)
+    kept = before.file_sha256.dropna()
+    assert after.file_sha256[kept.index].equals(kept)
+
+
+def test_old_versions_go_by_policy_and_a_rollback_target_stays(copy):
+    rotate(copy)
+    done = rotate(copy)
+    assert done.version == "v0003" and Store(copy.store).versions("people") == ["v0002", "v0003"]
+    assert not list((copy.store / "4_protected/people" / copy.result.key_id).glob("v0001"))
+    assert rotate(copy, policy=RotationPolicy(keep_versions=0)).version == "v0004"
+    assert Store(copy.store).versions("people") == ["v0004"]
+
+
+def test_a_compromised_key_is_marked_at_once_and_none_of_its_versions_stays(copy):
+    done = rotate(copy, compromised=True, reason="laptop stolen")
+    assert states(copy)[done.old_key] == "compromised"
+    assert Store(copy.store).versions("people") == ["v0002"]
+    log = (copy.store / "3_keys/log.jsonl").read_text()
+    assert "laptop stolen" in log
+
+
+@pytest.mark.parametrize(
+    ("attack", "told"),
+    [
+        (TOO_WEAK, "attack check: attack too weak"),
+        (
+            ATTACK.model_copy(update={"pass_ssim_advantage": -1, "fail_ssim_advantage": -1}),
+            "attack check: fail",
+        ),
+        (ATTACK.model_copy(update={"pass_ssim_advantage": -1}), "attack check: warn"),
+    ],
+    ids=["too weak", "fail", "warn"],
+)
+def test_what_does_not_pass_does_not_go_live(copy, attack: AttackSettings, told: str):
+    with pytest.raises(QualityBelowLimits, match=rf"{told}\. v0001 keeps serving"):
+        rotate(copy, attack=attack)
+    assert history(copy).current.version == "v0001"
+    assert states(copy)[copy.result.key_id] == "active"
+    assert sorted(states(copy).values()) == ["active", "deactivated"]
+    assert read_plan(Store(copy.store), "people") is None
+    assert nightly(copy).changed_anything is False
+
+
+def test_a_new_key_that_fails_the_gate_never_becomes_active(copy):
+    with pytest.raises(KeyRefused, match="v0001 keeps serving"):
+        rotate(copy, gate=GateSettings(images=2, steps=2, keyed_ssim_d=1.0))
+    assert sorted(states(copy).values()) == ["active", "destroyed"]
+    assert history(copy).current.version == "v0001"
+
+
+def test_nothing_is_rotated_before_it_is_due(copy):
+    assert rotate(copy, only_if_due=True).rotated is False
+    assert list(states(copy).values()) == ["active"]
+    used_up = RotationPolicy(budget_share=1e-6)
+    done = rotate(copy, only_if_due=True, policy=used_up)
+    assert done.rotated and "of its budget of" in done.due[0]
+
+
+def test_waiting_for_a_yes_keeps_the_old_version_and_a_rerun_goes_on(copy):
+    with pytest.raises(NotApproved, match="waits for a yes"):
+        rotate(copy, approve="ask")
+    assert history(copy).current.version == "v0001"
+    plan = read_plan(Store(copy.store), "people")
+    prepared = pictures(copy, "v0002", plan.new_key)
+    done = rotate(copy, approve="auto")
+    assert (done.version, done.new_key) == ("v0002", plan.new_key)
+    assert pictures(copy, "v0002", done.new_key).file_sha256.equals(prepared.file_sha256)
+
+
+def test_a_night_finishes_an_interrupted_rotation_first(copy, monkeypatch):
+    with pytest.raises(NotApproved):
+        rotate(copy, approve="ask")
+    plan = read_plan(Store(copy.store), "people")
+    monkeypatch.setattr("flows.nightly.rotate_keys", lambda **_: rotate(copy))
+    assert nightly(copy).changed_anything is False
+    assert history(copy).current.key_id == plan.new_key
+
+
+def test_a_key_that_another_gallery_uses_stays_active(copy):
+    copy.run(gallery="others")
+    done = rotate(copy)
+    assert states(copy)[done.old_key] == "active"
+    assert any("others still uses it" in note for note in done.notes)
+
+
+def test_without_sealed_originals_the_recovered_ones_take_their_place(copy):
+    originals = {n: x for number in copy.shards for n, x in iter_originals(copy.place, number)}
+    for path in (copy.store / "2_aligned/people/v0001").iterdir():
+        path.unlink()
+    with pytest.raises(IntegrityError, match="--from recovered"):
+        rotate(copy)
+    done = rotate(copy, origin="recovered")
+    place = copy.place.model_copy(update={"version": done.version})
+    back = {n: x for number in copy.shards for n, x in iter_originals(place, number)}
+    assert back.keys() == originals.keys()
+    assert min(ssim(originals[name], back[name]) for name in back) > 0.88
+    aligned = [pd.read_parquet(p) for p in (copy.store / "2_aligned/people" / done.version).glob("*.parquet")]
+    notes = pd.concat(aligned).query("status == 'aligned'").note
+    assert notes.str.contains("recovered from a protected picture, SSIM_d 0.9").all()
+
+
+def test_no_secret_of_either_key_is_in_prefect_mlflow_or_the_attack_s_files(copy):
+    import os
+    from pathlib import Path
+
+    done = rotate(copy)
+    needles = {}
+    for key_id in (done.old_key, done.new_key):
+        key, _ = opened.key(copy.store, key_id=key_id, purpose="recover")
+        needles |= {f"secret of {key_id}": key.secret.reveal(), f"hex of {key_id}": key.secret.reveal().hex().encode(),
+                    f"seed of {key_id}": str(key.training_seed).encode(),
+                    f"weights of {key_id}": key.generator_bytes[-200:]}  # fmt: skip
+    for name, picture in iter_originals(copy.place, 0):
+        needles[f"pixels of {name}"] = picture[50:54].tobytes()
+    searched = 0
+    for home in (copy.store, Path(os.environ["PREFECT_HOME"])):
+        for path in (p for p in home.rglob("*") if p.is_file() and "owner" not in p.parts):
+            data = path.read_bytes()
+            assert not [what for what, needle in needles.items() if needle in data], path
+            searched += 1
+    assert searched > 30
+    attack = json.loads((copy.store / "6_attacked/people" / done.version / "attack.json").read_text())
+    assert attack["verdict"] == done.verdict
