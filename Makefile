@@ -7,7 +7,7 @@ DEMO_KEY_FILE := $(DEMO_STORE)/passphrase
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION = false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lfw clean
+.PHONY: help setup demo server test check format lfw clean
 
 help: ## list the words
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,10 @@ $(DEMO_KEY_FILE):
 demo: setup $(DEMO_KEY_FILE) ## protect the built-in gallery and show the figures (minutes, no download)
 	AVIH_KEY_FILE=$(abspath $(DEMO_KEY_FILE)) $(BIN)/avih run --store $(DEMO_STORE) --gallery demo \
 		--source synthetic --recogniser synthetic --limit 128 --key-steps 250
+
+server: export AVIH_KEY_FILE = $(abspath $(DEMO_KEY_FILE))
+server: setup $(DEMO_KEY_FILE) ## Prefect, MLflow and a worker for the demo gallery; Ctrl-C stops them
+	exec $(BIN)/avih server --store $(DEMO_STORE) --gallery $(or $(GALLERY),demo)
 
 LFW ?= ../shared/data/lfw-gray
 LFW_WEIGHTS ?= ../shared/models/mobilefacenet_arcface.safetensors

@@ -1,25 +1,19 @@
 """Align faces: find five landmarks with MTCNN and warp the photo to the template of the recogniser.
 
 Detection: MTCNN (Zhang et al., "Joint Face Detection and Alignment", 2016, arXiv:1604.02878) as published in
-facenet-pytorch. The warp is Umeyama's least-squares similarity transform (1991) from the landmarks to the
-template, sampled from the photo at its full size.
+facenet-pytorch. The warp (``avih.face_templates``) is Umeyama's least-squares similarity transform (1991) from
+the landmarks to the template.
 
-Three choices are ours:
-
-- The detector sees the photo inside a margin that repeats its edge. Without it a face box that leaves the
-  photo is cut before the landmark network sees it, and the landmarks come out shifted: on LFW-gray, whose
-  faces fill the picture, rank 1 was 0.961 without and 0.988 with it (MobileFaceNet). Where the first margin
-  shows no face, others are tried.
-- Parts of the template outside the photo repeat the photo's edge too. Black and mirrored borders recognise
-  equally well; a repeated edge adds neither a hard line nor a second ear.
-- A photo that is shrunk is averaged first, so that fine patterns do not alias.
+The choice of margins is ours: the detector sees the photo inside a margin that repeats its edge. Without it a
+face box that leaves the photo is cut before the landmark network sees it, and the landmarks come out shifted: on
+LFW-gray, whose faces fill the picture, rank 1 was 0.961 without and 0.988 with it (MobileFaceNet). Where the
+first margin shows no face, others are tried.
 """
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -27,13 +21,15 @@ import torch
 from facenet_pytorch import MTCNN
 from numpy.typing import NDArray
 from PIL import Image
-from skimage.transform import AffineTransform, SimilarityTransform, warp
+from skimage.transform import SimilarityTransform
 
 from avih.errors import ImageRefused, UsageError
+from avih.face_templates import TEMPLATES, Photo, Template, warp_to_template
+
+__all__ = ["TEMPLATES", "AlignedFace", "Aligner", "Photo", "Template"]
 
 logger = logging.getLogger(__name__)
 
-Photo = NDArray[np.uint8]
 Points = NDArray[np.float64]
 
 SMALLEST_PHOTO: Final = 40  # pixels of the shorter side
@@ -43,36 +39,6 @@ MARGINS: Final = (0.2, 0.4, 0.0)  # around what the detector sees, in parts of t
 SMALLEST_FACE: Final = 20.0  # pixels, the detector's own limit
 FACES_ACROSS: Final = 20.0  # a face narrower than this part of the shorter side is background
 PIXELS_AT_ONCE: Final = 8 * 1024 * 1024  # bounds the detector's memory to about 2 GB
-
-
-@dataclass(frozen=True)
-class Template:
-    """Where eyes, nose and mouth corners belong in an aligned face.
-
-    Attributes:
-        points: left eye, right eye, nose, left and right mouth corner as (x, y), as seen in the picture.
-        height: pixels.
-        width: pixels.
-    """
-
-    points: tuple[tuple[float, float], ...]
-    height: int
-    width: int
-
-    @property
-    def eye_distance(self) -> float:
-        """Distance between the eyes in pixels."""
-        return math.dist(self.points[0], self.points[1])
-
-
-_WIDE = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
-_NARROW = ((30.2946, 51.6963), (65.5318, 51.5014), (48.0252, 71.7366), (33.5493, 92.3655), (62.7299, 92.2041))
-TEMPLATES: Final[Mapping[str, Template]] = MappingProxyType(
-    {
-        "112x112": Template(points=_WIDE, height=112, width=112),
-        "112x96": Template(points=_NARROW, height=112, width=96),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -226,7 +192,7 @@ class Aligner:
                 f"{SMALLEST_EYE_DISTANCE:.0f}.",
             )
         return AlignedFace(
-            pixels=_warp(photo, to_template, template=self.template),
+            pixels=warp_to_template(photo, to_template, template=self.template),
             confidence=float(faces.confidences[chosen]),
             faces_found=count,
             note="" if count == 1 else f"{count} faces found, the most central one taken",
@@ -273,30 +239,3 @@ def _faces(boxes: Any, confidences: Any, landmarks: Any, *, shrink: float, borde
         landmarks=(points - border + 0.5) / shrink - 0.5,
         confidences=np.asarray(confidences, dtype=float),
     )
-
-
-def _warp(photo: Photo, to_template: SimilarityTransform, *, template: Template) -> Photo:
-    """Sample the template's pixels bilinearly from the part of the photo that they cover."""
-    height, width = template.height, template.width
-    from_template = to_template.inverse
-    corners = from_template(np.array([(0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)]))
-    factor = max(1, math.floor(1 / to_template.scale))
-    limits = np.array([photo.shape[1], photo.shape[0]])
-    # Two averaged pixels more than the corners need, and never less than one pixel of the photo.
-    low = np.clip(np.floor(corners.min(axis=0)).astype(int) - 2 * factor, 0, limits - 1)
-    high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 2 * factor + 1, low + 1, limits)
-    part = Image.fromarray(np.ascontiguousarray(photo[low[1] : high[1], low[0] : high[0]]))
-    if factor > 1:
-        part = part.reduce(factor)
-    into_part = AffineTransform(  # type: ignore[no-untyped-call]
-        scale=1 / factor, translation=(0.5 - low) / factor - 0.5
-    )
-    sampled = warp(  # type: ignore[no-untyped-call]
-        np.asarray(part, dtype=np.float64),
-        from_template + into_part,
-        output_shape=(height, width),
-        order=1,
-        mode="edge",
-        preserve_range=True,
-    )
-    return np.clip(np.rint(sampled), 0, 255).astype(np.uint8)

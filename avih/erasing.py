@@ -90,15 +90,15 @@ def sign_again(
     *, store: Store, gallery: str, version: str, key_id: str, numbers: list[int], mac_key: bytes
 ) -> str:
     """Sign a version anew over the shards that are left, and return the new manifest's digest."""
-    at: dict[str, Any] = {"store": store, "gallery": gallery, "version": version, "key_id": key_id, "mac_key": mac_key}
-    before = read_manifest(**at)
+    at: dict[str, Any] = {"store": store, "gallery": gallery, "version": version, "key_id": key_id}
+    before = read_manifest(**at, mac_key=mac_key)
     first = read_done(store, ShardAddress("protected", gallery, version, numbers[0], key_id))
     if first is None:
         raise IntegrityError(
             f"Expected shard {numbers[0]} of {gallery} {version}, got none. Verify the gallery."
         )
     manifest = write_manifest(
-        **at, numbers=numbers, recogniser=before.recogniser, method=before.method, recovery=before.recovery,
+        **at, mac_key=mac_key, numbers=numbers, recogniser=before.recogniser, method=before.method, recovery=before.recovery,
         settings=AsStored(first.settings),
     )  # fmt: skip
     return manifest.digest()

@@ -107,8 +107,11 @@ def scan(
         rows.append((image_id(photo.path), photo.person, photo.path, status, reason, mac, -1))
         if progress:
             progress(1)
-    if limit is None:
-        rows += [(image_id(s.path), "", s.path, "skipped", s.reason, "", -1) for s in source.skipped()]
+    rows += [
+        (image_id(s.path), "", s.path, "skipped", s.reason, "", -1)
+        for s in source.skipped()
+        if not erased or person_mac(s.path.split("/")[0], mac_key=mac_key) not in erased
+    ]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("image_id", ignore_index=True)
     twice = table[table.image_id.duplicated()]
     if len(twice):

@@ -20,8 +20,9 @@ from avih.errors import KeyRefused, UsageError
 from avih.generators.codec import CodecGenerator, encode, free_mask
 from avih.images import to_pixels, to_tensor
 from avih.losses import BlockVariance, FeatureDistance, Objective, RecoveryDistance
-from avih.methods.avih import HidingResult, hide
+from avih.methods.avih import HidingResult
 from avih.mixing import Mixing, keystream, make_nonce
+from avih.precision import InPrecision, hide_confirmed, resolve
 from avih.recognisers import Recogniser
 from avih.settings import ProtectSettings, Recovery
 from avih.steps import ClosingMomentum, DecayingMomentum, StepRule
@@ -117,9 +118,17 @@ class Protector:
         return self._run(
             start=to_tensor(mixed),
             terms=(FeatureDistance(self.recogniser, target),),
+            rough=self._rough(target),
             movable=torch.from_numpy(np.stack(masks)).permute(0, 3, 1, 2).float(),
             progress=progress,
         )
+
+    def _rough(self, target: Tensor) -> Objective | None:
+        """Return the keyed objective in bfloat16, if the settings and the machine ask for it."""
+        dtype = resolve(self.settings.precision, device=target.device, network=self.recogniser)
+        if dtype == torch.float32:
+            return None
+        return Objective((FeatureDistance(InPrecision(self.recogniser, dtype), target),))
 
     def _hide_unmixed(
         self,
@@ -148,10 +157,12 @@ class Protector:
         terms: tuple[FeatureDistance | RecoveryDistance | BlockVariance, ...],
         movable: Tensor | None,
         progress: Callable[[int], None] | None,
+        rough: Objective | None = None,
     ) -> HidingResult:
-        return hide(
+        return hide_confirmed(
             start=start,
             objective=Objective(terms),
+            rough=rough,
             rule=step_rule(self.settings, self.recogniser.card.feature_size),
             stop=stop_rule(self.settings, self.recogniser.card.feature_size),
             steps=self.settings.steps,

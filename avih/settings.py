@@ -101,6 +101,9 @@ class ProtectSettings(Frozen):
     recovery_weight: float = Field(0.2, ge=0, description="Unmixed: weight mu of the recovery term.")
     variance_weight: float = Field(0.001, ge=0, description="Unmixed: weight lambda of the block variance.")
     batch_size: Count = Field(16, description="Images optimised together.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Keyed: number format of the first pass; auto: bfloat16 where it is faster."
+    )
     minimum_cosine: Fraction = Field(0.98, description="Below it an image is marked below_quality.")
     minimum_ssim_d: Fraction = Field(0.5, description="Recovery below it marks an image below_quality.")
 

@@ -3,9 +3,11 @@
 from prefect import flow
 
 import flows.environment  # noqa: F401  # before prefect
+from avih.key_gate import GateSettings
 from avih.settings import KeySettings, Recovery
 from flows.shard_runs import as_task
 from tasks.create_key import KeyMade, create_key, default_actor
+from tasks.key_gate import GATE_SETTINGS
 from tasks.progress import begin
 
 
@@ -19,8 +21,9 @@ def create_key_flow(
     pictures: str | None = None,
     reason: str = "created by flow",
     activate: bool = True,
+    gate: GateSettings = GATE_SETTINGS,
 ) -> KeyMade:
-    """Make, seal and activate a key."""
+    """Make and seal a key; activate it if it passes the activation gate."""
     begin("key", settings.steps)
     return as_task(create_key, name="create key", retries=0)(
         store=store,
@@ -31,4 +34,5 @@ def create_key_flow(
         actor=default_actor(),
         reason=reason,
         activate=activate,
+        gate=gate,
     )

@@ -49,7 +49,11 @@ def nightly_reprotect(*, store: str, gallery: str) -> Nightly:
         indexed = index_gallery(
             store=store, gallery=gallery, source=before.source, settings=before.settings.index
         )
-        counts: dict[str, Any] = {"added": indexed.added, "changed": indexed.changed, "removed": indexed.removed}
+        counts: dict[str, Any] = {
+            "added": indexed.added,
+            "changed": indexed.changed,
+            "removed": indexed.removed,
+        }
         if live is not None and indexed.version == live.version:
             _show(
                 {"version": live.version, "note": "nothing changed in the source, nothing was done"} | counts

@@ -1,8 +1,8 @@
 """Erase a person: out of every version, sealed original, measurement and report of a gallery, and prove it.
 
 The one change that a signed version may see. Shards are written anew without the person, manifests and the
-promotions are signed anew, pictures that may show the person are removed, and a keyed hash of the name keeps later
-nights from bringing the person back. What the program cannot reach is said: copies taken before, backups, and the
+promotions are signed anew, pictures that may show the person are removed, and a keyed hash of the name keeps
+later nights from bringing the person back. What the program cannot reach is said: copies taken before, backups, and the
 source itself. A kill in the middle is made good by the same command.
 """
 
@@ -54,8 +54,8 @@ def erase_person(*, store: Store, gallery: str, person: str) -> Erased:
     alone = [v for v, table in tables.items() if len(table) and belongs_to(table, person).all()]
     if alone:
         raise UsageError(
-            f"Expected others beside {person!r} in every version, got {', '.join(alone)}, which hold nobody else. "
-            "Remove the gallery's folders instead."
+            f"Expected others beside {person!r} in every version, got {', '.join(alone)}, which hold nobody "
+            "else. Remove the gallery's folders instead."
         )
     mac_key = opened.vault(store.root).mac_key()
     if not journal.exists():

@@ -1,4 +1,4 @@
-"""One job per gallery at a time: whoever writes to a gallery holds its lock; the kernel frees it with the process."""
+"""One job per gallery at a time: whoever writes to it holds its lock; the kernel frees that with the process."""
 
 import fcntl
 import json

@@ -22,7 +22,7 @@ def count_photos(*, source: str, settings: IndexSettings) -> int:
 
 
 def index_source(*, store: str, gallery: str, source: str, settings: IndexSettings) -> IndexRecord:
-    """Read every photo of the source once; keep the current version, go on with a begun one, or begin the next."""
+    """Read every photo of the source once; keep the current version, go on with a begun one, or begin one."""
     place = Store(Path(store))
     mac_key = opened.vault(place.root).mac_key()
     scanned = scan(

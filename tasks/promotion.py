@@ -67,7 +67,12 @@ def promote_version(*, place: Place, key_id: str, actor: str, reason: str) -> Pr
         IntegrityError: a file is not what was signed; nothing changes.
     """
     store, mac_key = place.folder, opened.vault(place.folder.root).mac_key()
-    at: dict[str, Any] = {"store": store, "gallery": place.gallery, "version": place.version, "key_id": key_id}
+    at: dict[str, Any] = {
+        "store": store,
+        "gallery": place.gallery,
+        "version": place.version,
+        "key_id": key_id,
+    }
     problems = verify_gallery(**at, mac_key=mac_key)
     if problems:
         raise IntegrityError(

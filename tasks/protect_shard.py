@@ -49,7 +49,11 @@ def protect_shard(*, place: Place, key_id: str, number: int, settings: ProtectSe
         )
     inputs = aligned.digest()
     recogniser = opened.recogniser(place.recogniser, store.root)
-    made_with: dict[str, Any] = {"settings": settings, "inputs_sha256": inputs, "recogniser": recogniser.fingerprint}
+    made_with: dict[str, Any] = {
+        "settings": settings,
+        "inputs_sha256": inputs,
+        "recogniser": recogniser.fingerprint,
+    }
     if shard_state(store, address, **made_with) == "done":
         done = read_done(store, address)
         counts = dict(done.counts) if done else {}

@@ -13,7 +13,8 @@ from avih.atomic import sync_folder, write_json
 from avih.errors import AvihError, IntegrityError, UsageError
 from avih.gallery import read_history
 from avih.indexing import IndexRecord, copy_index, next_version
-from avih.keys import KeyStore, LeakBudget, State, prepared_key
+from avih.key_use import BUDGET_SHARE, MAXIMUM_AGE_DAYS, key_age
+from avih.keys import KeyStore, LeakBudget, State, prepared_key, verify_log
 from avih.naming import Store, version_number
 from avih.settings import Count, Frozen, KeySettings, Recovery
 from tasks import opened
@@ -28,9 +29,9 @@ Origin = Literal["sealed", "recovered"]
 class RotationPolicy(Frozen):
     """When a rotation is due, and what stays after it."""
 
-    maximum_age_days: Count = Field(90, description="Age of a key at which rotation is due.")
+    maximum_age_days: Count = Field(MAXIMUM_AGE_DAYS, description="Age of a key at which rotation is due.")
     budget_share: float = Field(
-        0.9, gt=0, le=1, description="Used share of the leak budget at which it is due."
+        BUDGET_SHARE, gt=0, le=1, description="Used share of the leak budget at which it is due."
     )
     keep_versions: int = Field(1, ge=0, description="Earlier versions that stay for a rollback.")
     promote_on_warn: bool = Field(False, description="Let a version live whose attack check only warns.")
@@ -175,7 +176,7 @@ def rotation_due(*, store: str, gallery: str, policy: RotationPolicy) -> tuple[s
         return ()
     record = KeyStore(place.keys).show(current.key_id)
     reasons = []
-    age = (datetime.now(UTC) - record.created).days
+    age = key_age(record, entries=verify_log(KeyStore(place.keys).log.path), now=datetime.now(UTC))
     if age >= policy.maximum_age_days:
         reasons.append(f"key {record.key_id} is {age} days old (limit {policy.maximum_age_days})")
     budget = LeakBudget(place.keys, record.key_id)

@@ -10,7 +10,7 @@ from torch import nn
 from avih.errors import IntegrityError, UsageError
 from avih.generators.codec import CodecGenerator
 from avih.generators.resnet import ResnetGenerator
-from avih.keys.key import canonical_safetensors
+from avih.keys.canonical import canonical_safetensors
 
 ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {"codec": CodecGenerator, "resnet": ResnetGenerator}
 

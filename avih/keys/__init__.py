@@ -1,18 +1,14 @@
 """Keys: made, sealed, stored, put through their states; and the vault of sealed originals."""
 
-from avih.keys.key import (
-    GeneratorFacts,
-    Key,
-    Secret,
-    canonical_safetensors,
-    compute_key_id,
-    new_secret,
-    read_generator_facts,
-)
+from avih.keys.budget import LeakBudget
+from avih.keys.canonical import GeneratorFacts, canonical_safetensors, read_generator_facts
+from avih.keys.key import Key, Secret, compute_key_id, new_secret
+from avih.keys.log import KeyLog, LogEntry, verify_log
 from avih.keys.passphrase import Passphrase, find_passphrase, forget_prompt
+from avih.keys.records import KeyRecord
 from avih.keys.sealing import ScryptCost, open_sealed, seal, write_sealed
-from avih.keys.states import KeyLog, LogEntry, State, may_protect, may_recover, verify_log
-from avih.keys.store import KeyRecord, KeyStore
+from avih.keys.states import State, may_protect, may_recover
+from avih.keys.store import KeyStore, prepared_key
 from avih.keys.vault import GalleryVault, Vault
 
 __all__ = [
@@ -22,6 +18,7 @@ __all__ = [
     "KeyLog",
     "KeyRecord",
     "KeyStore",
+    "LeakBudget",
     "LogEntry",
     "Passphrase",
     "ScryptCost",
@@ -36,6 +33,7 @@ __all__ = [
     "may_recover",
     "new_secret",
     "open_sealed",
+    "prepared_key",
     "read_generator_facts",
     "seal",
     "verify_log",

@@ -7,77 +7,32 @@ the opposite order, log entry first, then its sealed file; after a crash between
 the store removes the file.
 """
 
-import json
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from avih.errors import IntegrityError, KeyRefused, UsageError
-from avih.keys.key import Key, RecipeValue, compute_key_id, pack_key, read_generator_facts, unpack_key
+from avih.keys.canonical import read_generator_facts
+from avih.keys.key import Key, compute_key_id, pack_key, unpack_key
+from avih.keys.log import KeyLog, utc_now
 from avih.keys.passphrase import PassphraseSource, resolve_passphrase
-from avih.keys.sealing import (
-    DEFAULT_COST,
-    RESTORE,
-    ScryptCost,
-    open_sealed,
-    sync_folder,
-    write_private,
-    write_sealed,
-)
-from avih.keys.states import (
-    KeyLog,
-    State,
-    check_actor,
-    may_protect,
-    may_recover,
-    parse_state,
-    utc_now,
-)
+from avih.keys.records import REBUILD, KeyRecord, find_key, missing, read_record, write_record
+from avih.keys.sealing import DEFAULT_COST, RESTORE, ScryptCost, open_sealed, sync_folder, write_sealed
+from avih.keys.states import State, check_actor, may_protect, may_recover, parse_state
 
 logger = logging.getLogger(__name__)
 
 Purpose = Literal["protect", "recover", "inspect"]
 RECOVERY_MODES: Final = ("keyed", "unmixed", "sealed")
 KEY_CONTEXT: Final = "avih key"
-SHORTEST_PREFIX: Final = 4
 
 _ALLOWED: Final[dict[str, Callable[[State], bool]]] = {
     "protect": may_protect,
     "recover": may_recover,
     "inspect": lambda state: state is not State.DESTROYED,
 }
-_RECORD_FORMAT: Final = 1
-_REBUILD: Final = "Run KeyStore.rebuild_record on it; that needs the passphrase."
-
-
-@dataclass(frozen=True)
-class KeyRecord:
-    """What everybody who may read the folder may know of a key; ``state`` comes from the log."""
-
-    key_id: str
-    created: datetime
-    architecture: str
-    parameters: int
-    recovery: str
-    created_by: str
-    recipe: dict[str, RecipeValue]
-    state: State
-
-    def public(self) -> dict[str, Any]:
-        """Return the record as plain values, for JSON; the state is left to the log."""
-        return {
-            "format": _RECORD_FORMAT,
-            "key_id": self.key_id,
-            "created": self.created.isoformat(),
-            "architecture": self.architecture,
-            "parameters": self.parameters,
-            "recovery": self.recovery,
-            "created_by": self.created_by,
-            "recipe": self.recipe,
-        }
 
 
 class KeyStore:
@@ -141,7 +96,7 @@ class KeyStore:
             state=State.PRE_ACTIVATION,
         )
         self._write_key(key, record)
-        self._write_record(record.public())
+        write_record(self.folder, record.public())
         self.log.append(key_id=key.key_id, to=State.PRE_ACTIVATION, actor=actor, reason=reason)
         return record
 
@@ -151,7 +106,7 @@ class KeyStore:
         Raises:
             IntegrityError: the log or a record is missing or damaged.
         """
-        return [self._read_record(key_id, state) for key_id, state in self.log.states().items()]
+        return [read_record(self.folder, key_id, state) for key_id, state in self.log.states().items()]
 
     def show(self, key_id_or_prefix: str) -> KeyRecord:
         """Return the record of one key, named by its id or the beginning of it; needs no passphrase.
@@ -161,14 +116,14 @@ class KeyStore:
             IntegrityError: the log or the record is missing or damaged.
         """
         states = self.log.states()
-        key_id = _find(key_id_or_prefix, states)
-        return self._read_record(key_id, states[key_id])
+        key_id = find_key(key_id_or_prefix, states)
+        return read_record(self.folder, key_id, states[key_id])
 
     def active(self) -> KeyRecord | None:
         """Return the record of the active key that was added last, or None."""
         states = self.log.states()
         active = [key_id for key_id, state in states.items() if state is State.ACTIVE]
-        return self._read_record(active[-1], State.ACTIVE) if active else None
+        return read_record(self.folder, active[-1], State.ACTIVE) if active else None
 
     def require(self, key_id: str, *, purpose: Purpose) -> KeyRecord:
         """Return a key's record if its state allows the purpose; needs no passphrase.
@@ -202,7 +157,7 @@ class KeyStore:
         if sealed_record != record.public():
             raise IntegrityError(
                 f"Expected {record.key_id}.json to say what was sealed with the key, got something else: it "
-                f"was altered; find out by whom. {_REBUILD}"
+                f"was altered; find out by whom. {REBUILD}"
             )
         return key
 
@@ -215,9 +170,9 @@ class KeyStore:
             IntegrityError: the log or a file of the key is missing or damaged.
         """
         # The record is read last: a damaged one must not keep a key from being marked as compromised.
-        target, full_id = parse_state(to), _find(key_id, self.log.states())
+        target, full_id = parse_state(to), find_key(key_id, self.log.states())
         if target is State.ACTIVE and not self._path(full_id, "key").is_file():
-            raise _missing(self._path(full_id, "key"), RESTORE)
+            raise missing(self._path(full_id, "key"), RESTORE)
         self.log.append(key_id=full_id, to=target, actor=actor, reason=reason)
         self._remove_destroyed()
         return self.show(full_id)
@@ -229,9 +184,9 @@ class KeyStore:
             KeyRefused: the passphrase is missing or wrong.
             IntegrityError: the sealed file is missing, damaged, or holds another key.
         """
-        full_id = _find(key_id, self.log.states())
+        full_id = find_key(key_id, self.log.states())
         _, sealed_record = self._open_key(full_id)
-        self._write_record(sealed_record)
+        write_record(self.folder, sealed_record)
         return self.show(full_id)
 
     def _path(self, key_id: str, ending: str) -> Path:
@@ -255,7 +210,7 @@ class KeyStore:
         try:
             blob = path.read_bytes()
         except FileNotFoundError:
-            raise _missing(path, RESTORE) from None
+            raise missing(path, RESTORE) from None
         passphrase = resolve_passphrase(self._passphrase)
         key, record = unpack_key(
             open_sealed(blob, passphrase=passphrase, context=KEY_CONTEXT, name=path.name)
@@ -267,25 +222,6 @@ class KeyStore:
             )
         return key, record
 
-    def _write_record(self, public: dict[str, Any]) -> None:
-        text = json.dumps(public, sort_keys=True, indent=2) + "\n"
-        write_private(self._path(public["key_id"], "json"), text.encode(), replace=True)
-
-    def _read_record(self, key_id: str, state: State) -> KeyRecord:
-        path = self._path(key_id, "json")
-        try:
-            fields = json.loads(path.read_bytes())
-            if fields.pop("format") != _RECORD_FORMAT or fields["key_id"] != key_id:
-                raise ValueError("format")
-            fields["created"] = datetime.fromisoformat(fields["created"])
-            return KeyRecord(**fields, state=state)
-        except FileNotFoundError:
-            raise _missing(path, _REBUILD) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise IntegrityError(
-                f"Expected the public record of key {key_id} in {path.name}, got something else. {_REBUILD}"
-            ) from error
-
     def _remove_destroyed(self) -> None:
         for key_id, state in self.log.states().items():
             if state is State.DESTROYED:
@@ -296,16 +232,7 @@ class KeyStore:
                     logger.info("key %s: sealed file removed", key_id)
 
 
-def _missing(path: Path, advice: str) -> IntegrityError:
-    return IntegrityError(f"Expected {path.name} in {path.parent}, got no such file. {advice}")
-
-
-def _find(prefix: str, key_ids: Iterable[str]) -> str:
-    wanted, known = prefix.strip().lower(), sorted(key_ids)
-    matches = [k for k in known if k.startswith(wanted)] if len(wanted) >= SHORTEST_PREFIX else []
-    if len(matches) == 1:
-        return matches[0]
-    raise UsageError(
-        f"Expected the id of one key, or at least {SHORTEST_PREFIX} characters of its beginning, got "
-        f"{prefix!r}, which fits {'several' if matches else 'none'}. Keys: {', '.join(matches or known)}."
-    )
+def prepared_key(keys: KeyStore, recovery: str) -> KeyRecord | None:
+    """Return the key that waits longest in pre_activation for this recovery, or None: the pool for rotation."""
+    waiting = (r for r in keys.list() if r.state is State.PRE_ACTIVATION and r.recovery == recovery)
+    return next(waiting, None)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from flows.cli.key_changes import GateLimitOption
 from flows.cli.main import app, prepare_flows
 from flows.cli.options import DebugOption, GalleryOption, JsonOption, StoreOption
 from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars, table
@@ -70,6 +71,7 @@ def rotate(
         str | None, typer.Option("--second-recogniser", help="Card of a recogniser for the attack check.")
     ] = None,
     second_weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
+    gate_limit: GateLimitOption = 0.15,
     drop: Annotated[
         bool, typer.Option("--give-up", help="Drop the rotation that is under way; the old version stays.")
     ] = False,
@@ -95,6 +97,7 @@ def rotate(
         if drop:
             _give_up(place, gallery, reason)
             return
+        from avih.key_gate import GateSettings
         from flows.rotate import rotate_keys
         from tasks.records import RecogniserChoice
 
@@ -103,7 +106,7 @@ def rotate(
             done = rotate_keys(
                 store=str(place.root), gallery=gallery, reason=reason, only_if_due=only_if_due,
                 compromised=compromised, retrain_generator=retrain_generator, origin=cast("Origin", origin),
-                approve=cast("Approve", approve),
+                approve=cast("Approve", approve), gate=GateSettings(foreign_advantage=gate_limit),
                 second=RecogniserChoice(card=second_card, weights=weights) if second_card else None,
             )  # fmt: skip
         _report(done, as_json)

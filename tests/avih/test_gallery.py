@@ -109,7 +109,9 @@ def test_of_two_processes_that_promote_at_once_one_wins(store: Store) -> None:
     promote(store, "v0001", None)
     context = multiprocessing.get_context("fork")
     start, results = context.Event(), context.Queue()
-    racers = [context.Process(target=_race, args=(str(store.root), f"v000{i}", start, results)) for i in (2, 3)]
+    racers = [
+        context.Process(target=_race, args=(str(store.root), f"v000{i}", start, results)) for i in (2, 3)
+    ]
     for racer in racers:
         racer.start()
     start.set()

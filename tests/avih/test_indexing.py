@@ -47,7 +47,11 @@ def files(count: int, person: str = "anna") -> dict[str, bytes | None]:
 
 
 def index(
-    store: Store, content: dict[str, bytes | None], base: str | None = None, newest: str = "open", **options: object
+    store: Store,
+    content: dict[str, bytes | None],
+    base: str | None = None,
+    newest: str = "open",
+    **options: object,
 ) -> IndexRecord:
     scanned = scan(MemorySource(content), limit=None, mac_key=MAC_KEY)
     return indexing.update_index(
@@ -170,7 +174,9 @@ def test_another_shard_size_moves_no_known_photo(store: Store) -> None:
 
 
 @pytest.mark.parametrize("newest", ["open", "signed", "closed"])
-def test_a_change_after_the_current_version_begins_the_next_and_nobody_moves(store: Store, newest: str) -> None:
+def test_a_change_after_the_current_version_begins_the_next_and_nobody_moves(
+    store: Store, newest: str
+) -> None:
     index(store, files(10))
     old = table(store)
     after = files(10) | files(3, person="aaron")

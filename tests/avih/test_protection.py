@@ -26,7 +26,7 @@ from avih.steps import ClosingMomentum, DecayingMomentum
 
 SECRET = bytes(range(100, 132))
 FEATURES = 8
-KEYED = ProtectSettings(stop_cosine=0.99, steps=100)
+KEYED = ProtectSettings(stop_cosine=0.99, steps=100, precision="float32")
 UNMIXED = PAPER_PROTECT.model_copy(update={"steps": 12})
 
 
@@ -144,15 +144,25 @@ def test_only_free_values_are_moved(protected: list[Protected]) -> None:
         assert np.array_equal(code[~free_mask(32, 32)], protection.encode(original)[~free_mask(32, 32)])
 
 
+def test_bfloat16_is_finished_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = spy_on_hide(monkeypatch)
+    settings = KEYED.model_copy(update={"precision": "bfloat16"})
+    names = [f"img{i}" for i in range(3)]
+    done = protector(settings=settings).protect(pictures=pictures(), images=names)
+    assert seen[0]["rough"] is not None and min(one.cosine for one in done) >= 0.99 - 1e-6
+    protector().protect(pictures=pictures(), images=names)
+    assert seen[1]["rough"] is None
+
+
 def spy_on_hide(monkeypatch: pytest.MonkeyPatch, *, work: bool = True) -> list[dict[str, Any]]:
     seen: list[dict[str, Any]] = []
-    real = protection.hide
+    real = protection.hide_confirmed
 
     def spy(**given: Any) -> HidingResult:
         seen.append(given)
         return real(**given) if work else real(**(given | {"steps": 1}))
 
-    monkeypatch.setattr(protection, "hide", spy)
+    monkeypatch.setattr(protection, "hide_confirmed", spy)
     return seen
 
 
@@ -192,7 +202,8 @@ def test_the_optimiser_is_given_noise_mask_and_features_only(monkeypatch: pytest
     assert np.array_equal(results[0].pixels, results[1].pixels)
     assert results[0].steps == results[1].steps > 1
     first, second = seen
-    assert set(first) == {"start", "objective", "rule", "stop", "steps", "movable", "progress"}
+    assert first["rough"] is second["rough"] is None
+    assert set(first) == {"start", "objective", "rough", "rule", "stop", "steps", "movable", "progress"}
     assert torch.equal(first["start"], second["start"])
     assert torch.equal(first["movable"], second["movable"])
     assert (first["rule"], first["stop"], first["steps"]) == (second["rule"], second["stop"], second["steps"])

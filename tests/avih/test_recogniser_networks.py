@@ -1,7 +1,7 @@
 """The recognisers' architectures, computed again by plain functions from the published tensor names."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,15 +17,6 @@ from avih.recognisers.sphere import SphereFaceSphere20
 PERIOD = 65_521  # a prime: no layer's rows repeat each other
 PLACES = torch.sin(torch.arange(PERIOD, dtype=torch.float64) * 12.9898) * 43758.5453
 NOISE = (2 * (PLACES - torch.floor(PLACES)) - 1).float()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Keep to one thread: waiting threads spin, which is slow on a machine with other work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def noise(*, count: int, salt: int) -> Tensor:

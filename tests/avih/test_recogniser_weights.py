@@ -1,43 +1,22 @@
 """Weights files of recognisers: where they come from, which are refused, and what the refusal says."""
 
-import hashlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from avih.errors import DownloadFailed, IntegrityError, UsageError
 from avih.recognisers import load_recogniser
-from avih.recognisers.registry import build_network
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Keep to one thread: waiting threads spin, which is slow on a machine with other work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def seeded_network() -> nn.Module:
-    """Build a MobileFaceNet whose untrained weights let a picture through."""
-    network = build_network("mobilefacenet")
-    generator = torch.Generator().manual_seed(4)
-    for parameter in network.parameters():
-        if parameter.ndim > 1:
-            nn.init.kaiming_normal_(parameter, generator=generator)
-    return network
+from recogniser_files import CardWriter, card_writer, seeded_state, sha256_of
 
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, Tensor]:
-    network = seeded_network()
-    return {name: tensor for name, tensor in network.state_dict().items() if tensor.ndim > 0}
+    return seeded_state()
 
 
 @pytest.fixture
@@ -47,31 +26,9 @@ def weights(tmp_path: Path, state: dict[str, Tensor]) -> Path:
     return path
 
 
-CardWriter = Callable[..., Path]
-
-
 @pytest.fixture
 def write_card(tmp_path: Path) -> CardWriter:
-    def write(**changes: object) -> Path:
-        fields: dict[str, object] = {
-            **{"name": "mine", "architecture": "mobilefacenet", "description": "for a test"},
-            **{"input_height": 112, "input_width": 96, "colour_order": "RGB", "mean": 127.5, "std": 128.0},
-            **{"feature_size": 128, "template": "112x96", **changes},
-        }
-        lines = [f"{name} = {_toml(value)}" for name, value in fields.items() if value is not None]
-        path = tmp_path / "mine.toml"
-        path.write_text("\n".join(lines), encoding="utf-8")
-        return path
-
-    return write
-
-
-def _toml(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str | Path) else repr(value)
-
-
-def sha256_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return card_writer(tmp_path)
 
 
 def test_fingerprint_is_the_same_from_every_container(

@@ -1,7 +1,5 @@
 """The recogniser wrapper: its input contract, its frozen weights, its fingerprint, and the real weights."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,31 +11,8 @@ from avih.errors import UsageError
 from avih.recognisers import Recogniser, load_recogniser, probe_picture, read_card
 from avih.recognisers.registry import build_network
 from avih.recognisers.state import fingerprint_of, fit_state
-
-REAL_DATA = Path(os.environ.get("AVIH_REAL_DATA", Path(__file__).parents[2].parent / "shared"))
-REAL_WEIGHTS = REAL_DATA / "models" / "mobilefacenet_arcface.safetensors"
-needs_real_weights = pytest.mark.skipif(
-    not REAL_WEIGHTS.is_file(), reason="no models/mobilefacenet_arcface.safetensors under AVIH_REAL_DATA"
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Keep to one thread: waiting threads spin, which is slow on a machine with other work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def seeded_network() -> nn.Module:
-    """Build a MobileFaceNet whose untrained weights let a picture through."""
-    network = build_network("mobilefacenet")
-    generator = torch.Generator().manual_seed(4)
-    for parameter in network.parameters():
-        if parameter.ndim > 1:
-            nn.init.kaiming_normal_(parameter, generator=generator)
-    return network
+from real_data import REAL_DATA, REAL_WEIGHTS, needs_real_weights
+from recogniser_files import seeded_network
 
 
 def wrapped(*, card_name: str, network: nn.Module) -> Recogniser:

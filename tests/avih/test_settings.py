@@ -80,6 +80,7 @@ def test_every_field_of_the_protection_changes_the_digest() -> None:
         "recovery_weight": 0.3,
         "variance_weight": 0.002,
         "batch_size": 17,
+        "precision": "float32",
         "stop_mse": 0.01,
         "minimum_cosine": 0.97,
         "minimum_ssim_d": 0.4,

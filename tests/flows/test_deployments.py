@@ -1,7 +1,9 @@
 """prefect.yaml: every deployment is real (Prefect itself skips an invalid one and ends with 0)."""
 
 import importlib
+import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,9 +16,16 @@ import pytest
 import requests
 import yaml
 from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.schedules import CronSchedule
 
 import avih
+from avih.attack.settings import AttackSettings
+from avih.errors import AvihError, UsageError
+from avih.key_gate import GateSettings
+from avih.settings import EvaluateSettings, KeySettings, ProtectSettings, RunSettings
+from flows.server.deploy import POOLS, create_pools, deploy_all, deployments_in
+from tasks.rotation import RotationPolicy
 
 FILE = Path(avih.__file__).parents[1] / "prefect.yaml"
 
@@ -51,6 +60,22 @@ def test_schedules_are_valid_and_have_a_time_zone():
             assert CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"]).cron
 
 
+def test_only_known_names_of_the_environment_and_known_pools_are_used():
+    """A misspelt name in {{ }} would be left in the deployment as text, or empty."""
+    assert set(re.findall(r"\$(\w+)", uncommented())) == {"AVIH_HOME", "AVIH_STORE", "AVIH_GALLERY"}
+    assert {deployment["work_pool"]["name"] for deployment in deployments()} <= set(POOLS)
+
+
+def uncommented() -> str:
+    return "\n".join(line for line in FILE.read_text().splitlines() if not line.strip().startswith("#"))
+
+
+def test_whatever_writes_to_a_gallery_runs_once_at_a_time_and_leaves_out_what_is_due_meanwhile():
+    limits = {d["name"]: d.get("concurrency_limit") for d in deployments()}
+    for name in ("nightly-reprotect", "rotate-keys", "run-gallery", "protect-gallery"):
+        assert limits[name] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}, name
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A Prefect server as people start it (the test harness leaves the scheduler out); yields an environment."""
@@ -64,6 +89,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "AVIH_HOME": str(FILE.parent),
+        "AVIH_STORE": str(home / "store"),
+        "AVIH_GALLERY": "people",
     }
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
     with (home / "server.log").open("w") as log:
@@ -88,25 +115,87 @@ def wait_until(condition: Callable[[], object], *, tries: int = 120) -> object:
     return answer
 
 
-def prefect_command(environment: dict[str, str], *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", *arguments], env=environment, cwd=FILE.parent, capture_output=True,
-        text=True, stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def deployed(server: dict[str, str]) -> dict[str, dict]:
+    """Everything in prefect.yaml as the server has it, by name."""
+    with SyncPrefectClient(api=server["PREFECT_API_URL"]) as client:
+        assert create_pools(client) == list(POOLS)
+        assert create_pools(client) == []
+        log = Path(server["PREFECT_HOME"]) / "deploy.log"
+        assert deploy_all(client, home=FILE.parent, environment=server, log=log)
+    return stored(server)
 
 
-def test_every_deployment_is_deployed_and_a_cron_makes_scheduled_runs(server):
-    """An invalid deployment is skipped with exit 0; with a wrong SQLAlchemy no schedule ever fires."""
-    prefect_command(server, "work-pool", "create", "cpu", "--type", "process")
-    prefect_command(server, "--no-prompt", "deploy", "--all")
-    api = server["PREFECT_API_URL"]
-    stored = requests.post(f"{api}/deployments/filter", json={}, timeout=30).json()
-    assert {item["name"] for item in stored} == {item["name"] for item in deployments()}
-    nightly = next(item for item in stored if item["name"] == "run-gallery")
-    every_minute = {"schedule": {"cron": "* * * * *", "timezone": "UTC"}, "active": True}
-    requests.post(f"{api}/deployments/{nightly['id']}/schedules", json=[every_minute], timeout=30)
-    wanted = {"deployments": {"id": {"any_": [nightly["id"]]}}}
-    runs = wait_until(lambda: requests.post(f"{api}/flow_runs/filter", json=wanted, timeout=30).json())
+def stored(server: dict[str, str]) -> dict[str, dict]:
+    found = requests.post(f"{server['PREFECT_API_URL']}/deployments/filter", json={}, timeout=30).json()
+    return {item["name"]: item for item in found}
+
+
+def test_every_deployment_is_on_the_server_with_its_parameters(server, deployed):
+    assert set(deployed) == {item["name"] for item in deployments()}
+    nightly = deployed["nightly-reprotect"]
+    assert nightly["parameters"] == {"store": server["AVIH_STORE"], "gallery": "people"}
+    assert nightly["global_concurrency_limit"]["limit"] == 1
+    assert nightly["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    assert [schedule["active"] for schedule in nightly["schedules"]] == [True]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "model"),
+    [
+        ("run-gallery", "settings", RunSettings), ("create-key", "settings", KeySettings),
+        ("evaluate-gallery", "settings", EvaluateSettings), ("protect-gallery", "settings", ProtectSettings),
+        ("rotate-keys", "policy", RotationPolicy), ("rotate-keys", "gate", GateSettings),
+        ("rotate-keys", "attack", AttackSettings),
+    ],
+)  # fmt: skip
+def test_parameters_are_drawn_as_forms_with_the_fields_and_words_of_the_settings(
+    deployed, name, parameter, model
+):
+    schema = deployed[name]["parameter_openapi_schema"]
+    assert model.__name__ in json.dumps(schema["properties"][parameter])
+    form = schema["definitions"][model.__name__]["properties"]
+    assert set(form) == set(model.model_fields)
+    for field, content in model.model_fields.items():
+        assert content.description is None or content.description == form[field]["description"]
+
+
+def test_a_cron_makes_scheduled_runs(server, deployed):
+    """With a wrong SQLAlchemy no schedule ever fires, and only the server's log says so."""
+    wanted = {"deployments": {"id": {"any_": [deployed["nightly-reprotect"]["id"]]}}}
+    url = f"{server['PREFECT_API_URL']}/flow_runs/filter"
+    runs = wait_until(lambda: requests.post(url, json=wanted, timeout=30).json())
     assert runs and all(run["state"]["type"] == "SCHEDULED" for run in runs)
+
+
+def test_a_schedule_that_was_switched_off_stays_off_when_the_file_is_deployed_again(server, deployed):
+    weekly = deployed["rotate-keys"]
+    (schedule,) = weekly["schedules"]
+    api = server["PREFECT_API_URL"]
+    answer = requests.patch(
+        f"{api}/deployments/{weekly['id']}/schedules/{schedule['id']}", json={"active": False}, timeout=30
+    )
+    assert answer.ok
+    with SyncPrefectClient(api=api) as client:
+        deploy_all(
+            client, home=FILE.parent, environment=server, log=Path(server["PREFECT_HOME"]) / "deploy.log"
+        )
+    assert [item["active"] for item in stored(server)["rotate-keys"]["schedules"]] == [False]
+
+
+def test_a_deployment_that_prefect_skips_is_told(server, deployed, tmp_path):
+    """Prefect itself says nothing about it and ends with 0."""
+    content = {"name": "broken", "deployments": [
+        {"name": "no-such-flow", "description": "no entrypoint", "work_pool": {"name": "cpu"}},
+    ]}  # fmt: skip
+    (tmp_path / "prefect.yaml").write_text(yaml.safe_dump(content))
+    with (
+        SyncPrefectClient(api=server["PREFECT_API_URL"]) as client,
+        pytest.raises(AvihError, match="missing: no-such-flow"),
+    ):
+        deploy_all(client, home=tmp_path, environment=server, log=tmp_path / "deploy.log")
+
+
+def test_without_a_deployment_file_the_error_says_what_to_set(tmp_path):
+    with pytest.raises(UsageError, match="AVIH_HOME"):
+        deployments_in(tmp_path)

@@ -1,4 +1,4 @@
-"""``avih erase``: a person is in no file any more, the others are untouched, and no night brings the person back."""
+"""``avih erase``: a person is in no file any more, the others stay, and no night brings the person back."""
 
 import json
 

@@ -14,7 +14,7 @@ from avih.keys import KeyStore, Vault
 from avih.manifest import verify_gallery
 from avih.naming import Store
 from tasks import opened
-from tasks.gallery_lock import GalleryBusy, gallery_lock
+from tasks.gallery_lock import gallery_lock
 from tasks.run_record import load_run, save_run
 
 
@@ -85,8 +85,10 @@ def test_only_what_changed_is_protected_and_the_rest_stays_byte_for_byte(copy):
     assert all(versions[name] == "v0001" for name in kept) and versions[changed] == "v0002"
     assert stored(copy, "v0001") == before
     for version in ("v0001", "v0002"):
-        assert not verify_gallery(store=Store(copy.store), gallery="people", version=version,
-                                  key_id=copy.result.key_id, mac_key=Vault(copy.store / "3_keys").mac_key())  # fmt: skip
+        assert not verify_gallery(
+            store=Store(copy.store), gallery="people", version=version, key_id=copy.result.key_id,
+            mac_key=Vault(copy.store / "3_keys").mac_key(),
+        )  # fmt: skip
     table = rows(copy, "v0002")
     assert len(table) == sum(done.made.counts.values()) == len(rows(copy, "v0001")) + 1
     assert nightly(copy).changed_anything is False

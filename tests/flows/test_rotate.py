@@ -196,7 +196,8 @@ def test_no_secret_of_either_key_is_in_prefect_mlflow_or_the_attack_s_files(copy
     needles = {}
     for key_id in (done.old_key, done.new_key):
         key, _ = opened.key(copy.store, key_id=key_id, purpose="recover")
-        needles |= {f"secret of {key_id}": key.secret.reveal(), f"hex of {key_id}": key.secret.reveal().hex().encode(),
+        needles |= {f"secret of {key_id}": key.secret.reveal(),
+                    f"hex of {key_id}": key.secret.reveal().hex().encode(),
                     f"seed of {key_id}": str(key.training_seed).encode(),
                     f"weights of {key_id}": key.generator_bytes[-200:]}  # fmt: skip
     for name, picture in iter_originals(copy.place, 0):
@@ -209,4 +210,4 @@ def test_no_secret_of_either_key_is_in_prefect_mlflow_or_the_attack_s_files(copy
             searched += 1
     assert searched > 30
     attack = json.loads((copy.store / "6_attacked/people" / done.version / "attack.json").read_text())
-    assert attack["verdict"] == done.verdict
+    assert attack["result"]["verdict"] == done.verdict

@@ -171,7 +171,7 @@ def test_mlflow_holds_the_figures_and_points_to_the_flow_run(made):
     assert tracked.data.metrics["ssim_d"] == pytest.approx(made.result.summary.metrics["ssim_d"])
     assert tracked.data.tags["key_id"] == made.result.key_id
     with get_client(sync_client=True) as prefect:
-        flow_run = prefect.read_flow_run(tracked.data.tags["prefect.flow_run_id"])
+        flow_run = prefect.read_flow_run(tracked.data.tags["prefect_flow_run_id"])
     assert flow_run.state.is_completed()
     names = {item.path for item in client.list_artifacts(made.result.run.run_id)}
     assert {"summary.json", "report.md", "quality.png", "protected_contact_sheet.png"} <= names

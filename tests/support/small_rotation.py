@@ -1,4 +1,4 @@
-"""The cheapest rotation there is: every step is taken, none is hard; what an attack can do is tested elsewhere."""
+"""The cheapest rotation there is: every step is taken, none is hard. Attacks are tested elsewhere."""
 
 from avih.attack.settings import AttackSettings
 from avih.key_gate import GateSettings

@@ -1,0 +1,248 @@
+"""The attack check (000, section 4.3): train on leaked pairs of the old key, and see what falls.
+
+What counts: other images of the same key (keyed and sealed galleries, at every number of leaked pairs) and images
+of the new key, of the same and of other persons. A positive control shows that the attack works where it can.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from torch import nn
+
+from avih.attack.measure import Figures, Gauge, attack_figures, prior_figures
+from avih.attack.network import Features, TrainedAttack, train_attack
+from avih.attack.pairs import Pairs, Pictures, Split, split_images
+from avih.attack.prior import best_constant, noise_like
+from avih.attack.result import AttackResult, CurvePoint, Network, NewKeyFigures
+from avih.attack.second import Embed, Identifier, fit_descriptor
+from avih.attack.settings import AttackSettings
+from avih.attack.verdict import Level, level_of, recommended_budget, verdict_of, worse
+from avih.errors import UsageError
+from avih.evaluation.lpips_metric import WITHOUT_FILE, Lpips
+
+Sample = Callable[[Pairs], Pairs]
+FEW: Final = 16  # images: below it a mean says little
+
+
+def networks(*, recovery: str, generator: nn.Module | None) -> tuple[Network, ...]:
+    """Name the attack networks that are tried."""
+    return ("plain",) if recovery == "unmixed" or generator is None else ("plain", "with generator")
+
+
+def planned_units(settings: AttackSettings, *, recovery: str) -> int:
+    """Return the training steps and sample images of a check at most, for a progress bar."""
+    curve = len(settings.pairs) + 1
+    if recovery == "unmixed":
+        return curve * settings.steps
+    sample = settings.control_key_steps + settings.control_pairs + settings.control_tests
+    return sample + (2 * curve + 1) * settings.steps
+
+
+def check_attack(
+    *,
+    old: Pairs,
+    new: Pairs | None,
+    recovery: str,
+    settings: AttackSettings,
+    recogniser: Features,
+    generator: nn.Module | None = None,
+    sample: Sample | None = None,
+    second: Embed | None = None,
+    lpips: Lpips | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> AttackResult:
+    """Attack the old key and judge.
+
+    Args:
+        old: pairs of the old key.
+        new: pairs of the new key; None where there is no other key.
+        recovery: how the galleries are recovered; ``unmixed`` ones are their own control.
+        settings: how hard to try, and the limits.
+        recogniser: the service model.
+        generator: the old key's generator where attackers may know it (keyed).
+        sample: hides pairs without mixing, for the control; needed unless unmixed.
+        second: a second recogniser; by default a classical one is fitted on originals that are not attacked.
+        lpips: the metric, where its weights are at hand.
+        progress: called with training steps.
+
+    Raises:
+        UsageError: fewer than four images, or no sample where one is needed.
+    """
+    if recovery != "unmixed" and sample is None:
+        raise UsageError(f"Expected an unmixed sample as control for recovery {recovery!r}, got none.")
+    split = split_images(images=old.images, persons=old.persons, settings=settings)
+    check = _Check(
+        old, split, settings, recogniser, _gauge(old, split, second, lpips), progress or (lambda _: None)
+    )
+    control = check.sampled(sample) if recovery != "unmixed" and sample else None
+    points, attacks = check.curve(networks(recovery=recovery, generator=generator), generator, control)
+    others = [check.at(attack, old.named(split.others)) for attack in attacks]
+    same_key = check.worst(others)
+    keyed = recovery != "unmixed"
+    old_key = check.worst([check.at(attack, old.named(split.memorised)) for attack in attacks])
+    new_key = check.new_key(attacks, new) if new is not None else None
+    levels = [point.level for point in points] if keyed else []
+    levels += [check.level(new_key)] if new_key else []
+    shown = control.figures if control else same_key
+    return AttackResult(
+        verdict=verdict_of(levels, control=shown, settings=settings),
+        prior=check.prior(attacks, old.named(split.others)),
+        control=shown,
+        old_key=old_key if keyed else same_key,
+        new_key=new_key,
+        same_key_other_images=same_key,
+        curve=tuple(points),
+        recommended_budget=recommended_budget([(point.pairs, point.level) for point in points]),
+        notes=tuple(check.notes(control=shown, new=new, new_key=new_key)),
+    )
+
+
+def _gauge(old: Pairs, split: Split, second: Embed | None, lpips: Lpips | None) -> Gauge:
+    references = old.named(split.references)
+    if len(set(references.persons)) < 2:
+        return Gauge(None, lpips)
+    embed = second or fit_descriptor(references.originals, references.persons)
+    identifier = Identifier.build(embed=embed, pictures=references.originals, persons=references.persons)
+    return Gauge(identifier, lpips)
+
+
+@dataclass(frozen=True)
+class _Control:
+    figures: Figures
+    settled: int
+
+
+class _Check:
+    """One check: what all its attacks share."""
+
+    def __init__(
+        self,
+        old: Pairs,
+        split: Split,
+        settings: AttackSettings,
+        recogniser: Features,
+        gauge: Gauge,
+        progress: Callable[[int], None],
+    ) -> None:
+        self.old, self.split, self.settings, self.recogniser = old, split, settings, recogniser
+        self.gauge, self.progress = gauge, progress
+        attacked = old.named(split.others)
+        self.second_rate = gauge.scores(attacked.originals, attacked).id_rate
+        self.identity = self.second_rate is not None and self.second_rate >= max(
+            settings.second_minimum, min(1.0, 3 * gauge.chance)
+        )
+        self.blank = self._blank(old.named(split.leaked))
+
+    def sampled(self, sample: Sample) -> _Control:
+        """Make the unmixed sample, attack it, and say how long that took."""
+        settings, split = self.settings, self.split
+        leaked = split.leaked[: settings.control_pairs]
+        attacked = split.others[:: max(1, len(split.others) // settings.control_tests)][
+            : settings.control_tests
+        ]
+        hidden = sample(self.old.named(leaked + attacked))
+        attack = self._train(hidden.named(leaked), generator=None, steps=0)
+        return _Control(self.at(attack, hidden.named(attacked)), attack.settled)
+
+    def curve(
+        self, kinds: tuple[Network, ...], generator: nn.Module | None, control: _Control | None
+    ) -> tuple[list[CurvePoint], list[TrainedAttack]]:
+        """Attack with growing leaks; return all points, and the networks of the whole leak."""
+        points, whole = [], []
+        leaked, others = self.split.leaked, self.old.named(self.split.others)
+        counts = sorted({count for count in self.settings.pairs if 2 <= count < len(leaked)} | {len(leaked)})
+        for count in counts:
+            for kind in kinds:
+                attack = self._train(
+                    self.old.named(leaked[:count]),
+                    generator=generator if kind == "with generator" else None,
+                    steps=control.settled if control else 0,
+                )
+                figures = self.at(attack, others)
+                seen = figures.model_dump(include={"ssim", "ssim_advantage", "id_rate", "id_advantage"})
+                points.append(
+                    CurvePoint(
+                        pairs=count, network=kind, steps=attack.steps, level=self.level(figures), **seen
+                    )
+                )
+                whole += [attack] if count == counts[-1] else []
+        return points, whole
+
+    def new_key(self, attacks: list[TrainedAttack], new: Pairs) -> NewKeyFigures | None:
+        """Attack images of the new key: the attacker's own and of the same persons, and of other persons."""
+        split, met = self.split, set(self.old.named(self.split.leaked).persons) - {""}
+        same = new.named(split.memorised + split.known)
+        fresh = [
+            image
+            for image, person in zip(new.images, new.persons, strict=True)
+            if image not in self.old.images and person not in met
+        ]
+        other = new.named([*split.strangers, *fresh[: self.settings.test_images]])
+        sets = [
+            self.worst([self.at(attack, pairs) for attack in attacks]) if len(pairs) else None
+            for pairs in (same, other)
+        ]
+        there = [figures for figures in sets if figures]
+        if not there:
+            return None
+        return NewKeyFigures(**self.worst(there).model_dump(), same_images=sets[0], other_persons=sets[1])
+
+    def _train(self, pairs: Pairs, *, generator: nn.Module | None, steps: int) -> TrainedAttack:
+        return train_attack(
+            pairs=pairs,
+            settings=self.settings,
+            recogniser=self.recogniser,
+            generator=generator,
+            minimum_steps=steps,
+            progress=self.progress,
+        )
+
+    def _blank(self, leaked: Pairs) -> Pictures:
+        return best_constant(leaked.originals, steps=self.settings.prior_steps, seed=self.settings.seed)
+
+    def prior(self, attacks: list[TrainedAttack], pairs: Pairs) -> Figures:
+        """Measure the blank guesses at these images: the best constant picture, and each network fed noise."""
+        noise = noise_like(pairs.protected, seed=self.settings.seed)
+        guesses = [self.blank[None].repeat(len(pairs), axis=0), *(attack.guess(noise) for attack in attacks)]
+        return prior_figures([self.gauge.scores(guess, pairs) for guess in guesses], chance=self.gauge.chance)
+
+    def at(self, attack: TrainedAttack, pairs: Pairs) -> Figures:
+        """Let one network attack these images, and set it against the blank guess."""
+        return attack_figures(
+            self.gauge.scores(attack.guess(pairs.protected), pairs), self.prior([attack], pairs)
+        )
+
+    def level(self, figures: Figures) -> Level:
+        """Judge one set."""
+        return level_of(figures, chance=self.gauge.chance, settings=self.settings, identity=self.identity)
+
+    def worst(self, sets: list[Figures]) -> Figures:
+        """Return the set on which the attack did best."""
+        return worse(sets, chance=self.gauge.chance, settings=self.settings, identity=self.identity)
+
+    def notes(self, *, control: Figures, new: Pairs | None, new_key: Figures | None) -> list[str]:
+        """Say what was not measured, or what a figure is worth."""
+        notes = []
+        if self.gauge.lpips is None:
+            notes.append(WITHOUT_FILE)
+        if self.second_rate is None:
+            notes.append("identification not measured: no attacked person has a photo left for reference")
+        elif not self.identity:
+            notes.append(
+                f"second recogniser too weak: rank-1 {self.second_rate:.2f} on originals "
+                f"(chance {self.gauge.chance:.2f}); SSIM alone counts"
+            )
+        else:
+            notes.append(
+                f"second recogniser: rank-1 {self.second_rate:.2f} on originals, chance {self.gauge.chance:.2f}"
+            )
+            if (control.id_advantage or 0.0) <= self.settings.pass_id_advantage:
+                notes.append("the control was not recognised either: identification proves little here")
+        if len(self.split.others) < FEW:
+            notes.append(f"only {len(self.split.others)} images could be attacked: the figures are rough")
+        if new is None:
+            notes.append("no older key: only other images of the same key were attacked")
+        elif new_key is None:
+            notes.append("the new version holds none of the images chosen for the attack")
+        return notes

@@ -1,0 +1,121 @@
+"""``avih server``: Prefect, MLflow and workers on this machine; ``avih alerts``: what failed."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.main import app, prepare_flows
+from flows.cli.options import DebugOption, JsonOption, StoreOption
+from flows.cli.output import err, explained, print_json
+
+if TYPE_CHECKING:
+    from avih.naming import Store
+    from flows.server.run import LocalServer
+
+
+class Pool(StrEnum):
+    """Work pools that this machine can serve."""
+
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+@app.command()
+def server(
+    gallery: Annotated[
+        str | None,
+        typer.Option(help="Gallery of the nightly runs.", show_default="the only one in the store"),
+    ] = None,
+    pool: Annotated[
+        list[Pool] | None, typer.Option(help="Work pool to serve besides cpu; may be repeated.")
+    ] = None,
+    prefect_port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 5000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. The servers ask nobody for a password.")
+    ] = "127.0.0.1",
+    at_once: Annotated[int, typer.Option(min=1, help="Flow runs at the same time per worker.")] = 1,
+    store: StoreOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Start Prefect, MLflow and a worker here, deploy prefect.yaml, and stay until Ctrl-C.
+
+    Example: AVIH_KEY_FILE=~/avih-passphrase avih server --store /srv/avih
+    """
+    from avih.naming import Store
+
+    place = Store.find(store)
+    with explained(debug):
+        chosen = _gallery(place, gallery)
+        prepare_flows(place.root)
+        from flows.server.run import ServerSettings, run
+
+        run(
+            ServerSettings(
+                store=place, gallery=chosen, host=host, prefect_port=prefect_port, mlflow_port=mlflow_port,
+                pools=tuple(dict.fromkeys(["cpu", *(p.value for p in pool or [])])), runs_at_once=at_once,
+            ),
+            say=lambda line: err.print(line, markup=False, soft_wrap=True),
+            ready=_ready,
+        )  # fmt: skip
+
+
+def _gallery(store: "Store", given: str | None) -> str:
+    """Return the gallery that the nightly deployments work on."""
+    from avih.errors import UsageError
+    from avih.naming import gallery_name
+
+    if given:
+        return gallery_name(given)
+    galleries = store.galleries()
+    if len(galleries) != 1:
+        raise UsageError(
+            f"Expected one gallery in {store.root}, got {', '.join(galleries) or 'none'}. "
+            + (
+                "Choose with --gallery."
+                if galleries
+                else "Make one with avih run, or name one with --gallery."
+            )
+        )
+    return galleries[0]
+
+
+def _ready(server: "LocalServer") -> None:
+    gallery, store = server.settings.gallery, server.settings.store
+    print(f"""
+Prefect  {server.prefect}   what ran, when, and what comes next
+MLflow   {server.mlflow}   the figures of every run
+{len(server.deployments)} deployments for gallery {gallery}; logs in {store.prefect}
+
+In another terminal:
+  export PREFECT_API_URL={server.prefect}/api MLFLOW_TRACKING_URI={server.mlflow}
+  prefect deployment ls
+  prefect deployment run nightly-reprotect/nightly-reprotect --watch
+  avih alerts --store {store.root}
+
+Ctrl-C stops everything.""", flush=True)  # fmt: skip
+
+
+@app.command()
+def alerts(store: StoreOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """List the flow runs that failed, with what to do; one file each in the store's folder alerts.
+
+    Example: avih alerts --store /srv/avih
+    """
+    from avih.naming import Store
+
+    with explained(debug):
+        place = Store.find(store)
+        from flows.alerts import read_alerts
+
+        found = read_alerts(place)
+        if as_json:
+            print_json({"alerts": [alert.model_dump(mode="json") for alert in found]})
+        elif not found:
+            print(f"No alerts in {place.root}.")
+        for alert in () if as_json else found:
+            print(
+                f"{alert.time}  {alert.state}  {alert.flow} {alert.flow_run_name}  gallery {alert.gallery or '-'}"
+            )
+            print(f"    {alert.error}\n    -> {alert.what_to_do}")

@@ -1,0 +1,48 @@
+"""Files are written whole or not at all, and what dead processes left is removed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from avih.atomic import atomic_file, remove_leftovers, write_bytes, write_json
+from avih.errors import UsageError
+
+
+def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+    with pytest.raises(ZeroDivisionError), atomic_file(path) as temporary:
+        temporary.write_bytes(b"new")
+        assert temporary.parent == tmp_path
+        assert temporary.name.startswith(".")
+        assert temporary.name.endswith(".part")
+        raise ZeroDivisionError
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_only_files_of_dead_processes_are_left_over(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    with atomic_file(tmp_path / "living") as mine:
+        left = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{dead.pid}-"))
+        elsewhere = left.with_name(f".file.00000000-{dead.pid}-00000000.part")
+        foreign = tmp_path / ".other.part"
+        for path in (left, elsewhere, foreign):
+            path.write_bytes(b"1")
+        assert remove_leftovers(tmp_path) == [left]
+        assert mine.exists()
+    assert sorted(tmp_path.iterdir()) == sorted([elsewhere, foreign, tmp_path / "living"])
+    assert remove_leftovers(tmp_path / "nowhere") == []
+
+
+def test_json_is_sorted_and_ends_with_a_newline(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": [1, None], "a": "é"})
+    assert (tmp_path / "a.json").read_text() == '{\n  "a": "é",\n  "b": [\n    1,\n    null\n  ]\n}\n'
+    for content in (float("nan"), {1, 2}):
+        with pytest.raises(UsageError, match="plain JSON"):
+            write_json(tmp_path / "b.json", content)
+    assert not (tmp_path / "b.json").exists()
