@@ -98,7 +98,7 @@ def sign_again(
             f"Expected shard {numbers[0]} of {gallery} {version}, got none. Verify the gallery."
         )
     manifest = write_manifest(
-        **at, mac_key=mac_key, numbers=numbers, recogniser=before.recogniser, method=before.method, recovery=before.recovery,
-        settings=AsStored(first.settings),
+        **at, mac_key=mac_key, numbers=numbers, recogniser=before.recogniser, method=before.method,
+        recovery=before.recovery, settings=AsStored(first.settings),
     )  # fmt: skip
     return manifest.digest()

@@ -2,8 +2,8 @@
 
 The one change that a signed version may see. Shards are written anew without the person, manifests and the
 promotions are signed anew, pictures that may show the person are removed, and a keyed hash of the name keeps
-later nights from bringing the person back. What the program cannot reach is said: copies taken before, backups, and the
-source itself. A kill in the middle is made good by the same command.
+later nights from bringing the person back. What the program cannot reach is said: copies taken before, backups,
+and the source itself. A kill in the middle is made good by the same command.
 """
 
 import json
