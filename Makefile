@@ -34,9 +34,9 @@ server: setup $(DEMO_KEY_FILE) ## Prefect, MLflow and a worker for the demo gall
 
 LFW ?= ../shared/data/lfw-gray
 LFW_WEIGHTS ?= ../shared/models/mobilefacenet_arcface.safetensors
-lfw: setup $(DEMO_KEY_FILE) ## the measured table of the README: 400 LFW photos, a real recogniser
+lfw: setup $(DEMO_KEY_FILE) ## the measured table of the README: 300 LFW photos, a real recogniser
 	AVIH_KEY_FILE=$(abspath $(DEMO_KEY_FILE)) $(BIN)/avih run --store $(DEMO_STORE) --gallery lfw \
-		--source $(LFW) --recogniser mobilefacenet --weights $(LFW_WEIGHTS) --limit 400
+		--source $(LFW) --recogniser mobilefacenet --weights $(LFW_WEIGHTS) --limit 300
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest -q

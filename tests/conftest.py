@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from avih.keys import sealing
+
 PASSPHRASE = "correct horse battery staple"
 
 # Prefect reads its home at import, so the folder must be there before any test module is collected.
@@ -18,6 +20,8 @@ os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
 # Small pictures gain nothing from threads, and two busy processes with two threads each wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["AVIH_PASSPHRASE"] = PASSPHRASE
+# Half a second a derivation is right for users and wrong for a thousand tests; the default itself has its own test.
+object.__setattr__(sealing.DEFAULT_COST, "log2_n", 14)
 os.environ.pop("AVIH_STORE", None)
 os.environ.pop("AVIH_KEY_FILE", None)
 os.environ.pop("MLFLOW_TRACKING_URI", None)

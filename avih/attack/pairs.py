@@ -96,9 +96,9 @@ class Split:
 def split_images(*, images: Sequence[str], persons: Sequence[str], settings: AttackSettings) -> Split:
     """Give every image its part.
 
-    A quarter of the photos of each person with three or more are attacked, as many leaked ones are measured for
-    what was memorised, and at least one is left for reference. Where a gallery has too few such persons, whole
-    persons are attacked instead; without a reference they count for SSIM alone.
+    Of each person with three or more photos a quarter is attacked (of those who never leak: half), as many leaked
+    ones are measured for what was memorised, and at least one is left for reference. Where a gallery has too few
+    such persons, whole persons are attacked instead; without a reference they count for SSIM alone.
 
     Raises:
         UsageError: fewer than four images.
@@ -110,13 +110,12 @@ def split_images(*, images: Sequence[str], persons: Sequence[str], settings: Att
         photos[person or f"/{image}"].append(image)  # somebody unknown is a person alone
     drawn = sorted(photos, key=lot)
     several = [person for person in drawn if len(photos[person]) >= SEVERAL]
-    count = round(settings.outsiders * len(several)) if len(several) < SEVERAL else max(
-        1, round(settings.outsiders * len(several))
-    )  # fmt: skip
+    # Among three persons or more at least one never leaks.
+    count = max(int(len(several) >= SEVERAL), round(settings.outsiders * len(several)))
     outsiders, insiders = several[:count], several[count:]
     half = max(1, settings.test_images // 2)
-    strangers = _quarter(photos, outsiders, most=half)
-    known = _quarter(photos, insiders, most=half)
+    strangers = _part(photos, outsiders, divisor=2, most=half)
+    known = _part(photos, insiders, divisor=4, most=half)
     left_out = set(outsiders)
     few = [person for person in reversed(drawn) if len(photos[person]) < SEVERAL]
     wanted = min(FEWEST_TESTS, len(images) // FEWEST, settings.test_images)
@@ -133,7 +132,7 @@ def split_images(*, images: Sequence[str], persons: Sequence[str], settings: Att
         if image not in attacked
     ]
     rest = {person: [image for image in photos[person] if image not in attacked] for person in insiders}
-    memorised = _quarter(rest, insiders, most=half) or sorted(leaked, key=lot)[:FEWEST_TESTS]
+    memorised = _part(rest, insiders, divisor=4, most=half) or sorted(leaked, key=lot)[:FEWEST_TESTS]
     attacked |= set(memorised)
     return Split(
         leaked=tuple(sorted(leaked, key=lot)),
@@ -144,9 +143,9 @@ def split_images(*, images: Sequence[str], persons: Sequence[str], settings: Att
     )
 
 
-def _quarter(photos: dict[str, list[str]], persons: Sequence[str], *, most: int) -> list[str]:
-    """Take a quarter of each person's photos, one person after the other, one photo per turn."""
-    quotas = {person: max(1, len(photos[person]) // 4) for person in persons if len(photos[person]) > 1}
+def _part(photos: dict[str, list[str]], persons: Sequence[str], *, divisor: int, most: int) -> list[str]:
+    """Take a part of each person's photos, one person after the other, one photo per turn."""
+    quotas = {person: max(1, len(photos[person]) // divisor) for person in persons if len(photos[person]) > 1}
     turns = max(quotas.values(), default=0)
     taken = [photos[p][turn] for turn in range(turns) for p, quota in quotas.items() if turn < quota]
     return taken[:most]

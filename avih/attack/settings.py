@@ -15,19 +15,19 @@ class AttackSettings(Frozen):
         0.25, description="Share of persons with three photos or more who never leak."
     )
 
-    steps: Count = Field(200, description="Most training steps of one attack network.")
+    steps: Count = Field(160, description="Most training steps of one attack network.")
     minimum_steps: Count = Field(
         100, description="Steps before training may stop; never fewer than the control needed."
     )
     check_every: Count = Field(20, description="Steps between two looks at the held-back pairs.")
     patience: Count = Field(2, description="Looks without progress after which training stops.")
     batch_size: Count = Field(4, description="Pairs per step.")
-    learning_rate: float = Field(1e-3, gt=0, description="Adam's step size.")
+    learning_rate: float = Field(2e-3, gt=0, description="Adam's step size.")
     width: Count = Field(16, description="Channels of the first layer (the papers' generator: 64).")
     blocks: int = Field(3, ge=0, description="Residual blocks (the papers' generator: 9).")
     judge_width: Count = Field(8, description="Channels of the PatchGAN (pix2pix: 64).")
     l1_weight: float = Field(1.0, ge=0, description="Weight of the mean absolute error.")
-    ssim_weight: float = Field(0.25, ge=0, description="Weight of 1 - SSIM.")
+    ssim_weight: float = Field(1.0, ge=0, description="Weight of 1 - SSIM.")
     adversarial_weight: float = Field(0.002, ge=0, description="Weight of the PatchGAN term.")
     identity_weight: float = Field(
         0.02, ge=0, description="Weight of 1 - cosine of the recogniser's features."

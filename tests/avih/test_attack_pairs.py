@@ -43,7 +43,7 @@ def test_the_whole_leak_is_all_but_the_attacked_and_the_persons_held_out():
     assert Counter(person[image] for image in split.known) == Counter(
         {person[image]: 2 for image in split.known}
     )
-    assert len(split.known) == 24 and len(split.leaked) == 12 * 6 and len(split.strangers) == 8
+    assert len(split.known) == 24 and len(split.leaked) == 12 * 6 and len(split.strangers) == 4 * 4
     assert all(person[image] in {person[r] for r in split.references} for image in split.others)
 
 

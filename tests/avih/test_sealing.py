@@ -47,7 +47,7 @@ def test_a_file_written_from_the_docstring_opens():
 
 
 def test_the_default_cost_is_two_to_the_seventeen():
-    blob = seal(b"", passphrase=WORDS, context="")
+    blob = seal(b"", passphrase=WORDS, context="", cost=ScryptCost())
     assert list(blob[9:12]) == [17, 8, 1]
 
 
