@@ -39,7 +39,7 @@ lfw: setup $(DEMO_KEY_FILE) ## the measured table of the README: 300 LFW photos,
 		--source $(LFW) --recogniser mobilefacenet --weights $(LFW_WEIGHTS) --limit 300
 
 test: setup ## run the tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: setup ## lint, types and import rules
 	$(BIN)/ruff check .

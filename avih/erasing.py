@@ -20,7 +20,7 @@ class AsStored(RootModel[dict[str, Any]]):
 
 
 def read_erased(*, store: Store, gallery: str) -> frozenset[str]:
-    """Return the keyed hashes (:func:`avih.indexing.person_mac`) of the persons erased from a gallery.
+    """Return the keyed hashes (:func:`avih.scanning.person_mac`) of the persons erased from a gallery.
 
     Raises:
         IntegrityError: the file is damaged; indexing without it would bring erased persons back.

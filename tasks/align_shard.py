@@ -10,10 +10,11 @@ from avih.datasets import PhotoSource, open_source
 from avih.datasets.base import Photo
 from avih.errors import ImageRefused, IntegrityError
 from avih.images import decode_photo, encode_png
-from avih.indexing import content_mac, read_index, rows_digest
+from avih.indexing import read_index, rows_digest
 from avih.keys import GalleryVault
 from avih.naming import ShardAddress
 from avih.protection import Picture
+from avih.scanning import content_mac
 from avih.settings import AlignSettings
 from avih.shards import Sample, shard_state, write_shard
 from tasks import opened

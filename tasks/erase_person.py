@@ -15,9 +15,10 @@ from avih.atomic import write_json
 from avih.erasing import belongs_to, remember_erased, remove_shard, rewrite_shard, sign_again
 from avih.errors import IntegrityError, UsageError
 from avih.gallery import read_history, write_history
-from avih.indexing import person_mac, read_index, rows_digest, shard_numbers, write_index
+from avih.indexing import read_index, rows_digest, shard_numbers, write_index
 from avih.manifest import verify_gallery
 from avih.naming import ShardAddress, Store
+from avih.scanning import person_mac
 from avih.shards import DoneRecord
 from tasks import opened
 from tasks.progress import advance, begin

@@ -6,9 +6,10 @@ from avih.datasets import open_source
 from avih.erasing import read_erased
 from avih.errors import KeyRefused, UsageError
 from avih.gallery import is_signed, read_history
-from avih.indexing import IndexRecord, Newest, scan, select_photos, update_index
+from avih.indexing import IndexRecord, Newest, update_index
 from avih.keys import KeyStore
 from avih.naming import Store
+from avih.scanning import scan, select_photos
 from avih.settings import IndexSettings
 from tasks import opened
 from tasks.progress import advance

@@ -20,7 +20,7 @@ os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
 # Small pictures gain nothing from threads, and two busy processes with two threads each wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["AVIH_PASSPHRASE"] = PASSPHRASE
-# Half a second a derivation is right for users and wrong for a thousand tests; the default itself has its own test.
+# Half a second a derivation is right for users and wrong for a thousand tests; the default has a test of its own.
 object.__setattr__(sealing.DEFAULT_COST, "log2_n", 14)
 os.environ.pop("AVIH_STORE", None)
 os.environ.pop("AVIH_KEY_FILE", None)

@@ -1,49 +1,19 @@
 """Indexing: known photos stay where they are, new ones are added, changed ones begin a new version."""
 
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from avih import indexing
-from avih.datasets.base import Photo, Skipped
-from avih.errors import ImageRefused, IntegrityError, UsageError
-from avih.indexing import COLUMNS, IndexRecord, content_mac, read_index, rows_digest, scan, select_photos
+from avih.errors import IntegrityError, UsageError
+from avih.indexing import IndexRecord, read_index, rows_digest
 from avih.naming import Store
+from avih.scanning import scan
 from avih.settings import IndexSettings
+from memory_source import MAC_KEY, MemorySource, files
 
-MAC_KEY = bytes(range(32))
 SETTINGS = IndexSettings(shard_size=4)
-
-
-class MemorySource:
-    """A source in memory: path to bytes; None is a photo that cannot be read."""
-
-    name, layout = "memory", "image_folder"
-
-    def __init__(self, files: dict[str, bytes | None], skipped: tuple[str, ...] = ()) -> None:
-        self.files, self.left_out = files, skipped
-
-    def photos(self) -> Iterator[Photo]:
-        return iter(Photo(path, path.split("/")[0]) for path in sorted(self.files))
-
-    def read(self, photo: Photo) -> bytes:
-        content = self.files[photo.path]
-        if content is None:
-            raise ImageRefused("no_permission", "It may not be read.")
-        return content
-
-    def skipped(self) -> tuple[Skipped, ...]:
-        return tuple(Skipped(path, "link_to_folder", "A link.") for path in self.left_out)
-
-    def ignored(self) -> tuple[str, ...]:
-        return ()
-
-
-def files(count: int, person: str = "anna") -> dict[str, bytes | None]:
-    return {f"{person}/{i:02d}.jpg": f"{person} {i}".encode() for i in range(count)}
 
 
 def index(
@@ -64,73 +34,9 @@ def table(store: Store, version: str = "v0001") -> pd.DataFrame:
     return read_index(store=store, gallery="lfw", version=version)
 
 
-def photos(**counts: int) -> list[Photo]:
-    return [Photo(f"{name}/{i:03d}.jpg", name) for name in sorted(counts) for i in range(counts[name])]
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
-
-
-@pytest.mark.parametrize("limit", [None, 6, 7])
-def test_without_need_nothing_is_left_out(limit: int | None) -> None:
-    everything = photos(a=3, b=3)
-    assert select_photos(everything, limit) == everything
-
-
-def test_whole_persons_with_many_photos_come_first() -> None:
-    everything = photos(**{f"single{i:02d}": 1 for i in range(40)}, zoe=12, yan=9, xia=8)
-    chosen = select_photos(everything, 32)
-    counts = Counter(photo.person for photo in chosen)
-    # Three quarters of 32 is 24: zoe and yan fill 21 of it, xia would be too much.
-    assert (counts["zoe"], counts["yan"], counts["xia"]) == (12, 9, 0)
-    assert [person for person in counts if person.startswith("single")] == [
-        f"single{i:02d}" for i in range(11)
-    ]
-    assert len(chosen) == 32
-    assert chosen == sorted(chosen, key=lambda photo: photo.path)
-
-
-@pytest.mark.parametrize("limit", [1, 2, 5, 13, 50, 99, 150])
-def test_the_limit_holds_and_no_photo_comes_twice(limit: int) -> None:
-    everything = photos(**{f"p{i:02d}": 1 + i % 9 for i in range(30)})
-    chosen = select_photos(everything, limit)
-    assert len(chosen) == len(set(chosen)) == min(limit, len(everything))
-    counts, full = Counter(p.person for p in chosen), Counter(p.person for p in everything)
-    # Some twelve persons are chosen whole; then the others in order, so at most one more person is cut.
-    assert sum(counts[person] != full[person] for person in counts) <= 1
-
-
-def test_the_hash_is_keyed() -> None:
-    first = content_mac(b"photo", mac_key=MAC_KEY)
-    assert first == content_mac(b"photo", mac_key=MAC_KEY)
-    assert len({first, content_mac(b"photo", mac_key=bytes(32)), content_mac(b"photp", mac_key=MAC_KEY)}) == 3
-
-
-def test_a_scan_has_one_row_per_entry_whatever_its_fate() -> None:
-    counted: list[int] = []
-    source = MemorySource(files(2) | {"bert/1.jpg": None}, skipped=("bert/link.jpg",))
-    rows = scan(source, limit=None, mac_key=MAC_KEY, progress=counted.append)
-    assert tuple(rows.columns) == COLUMNS
-    assert rows.image_id.is_monotonic_increasing
-    found = {row.path: (row.status, row.reason, row.person) for row in rows.itertuples()}
-    assert found == {
-        "anna/00.jpg": ("indexed", "", "anna"),
-        "anna/01.jpg": ("indexed", "", "anna"),
-        "bert/1.jpg": ("failed", "no_permission", "bert"),
-        "bert/link.jpg": ("skipped", "link_to_folder", ""),
-    }
-    macs = dict(zip(rows.path, rows.content_mac, strict=True))
-    assert macs["anna/00.jpg"] == content_mac(b"anna 0", mac_key=MAC_KEY)
-    assert macs["bert/1.jpg"] == macs["bert/link.jpg"] == ""
-    assert len(counted) == 3
-
-
-def test_two_photos_with_one_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexing, "image_id", lambda path: path[:4])
-    with pytest.raises(UsageError, match="anna"):
-        scan(MemorySource(files(2)), limit=None, mac_key=MAC_KEY)
 
 
 def record(version: str, photos: int, shards: tuple[int, ...], **counts: int) -> IndexRecord:
@@ -229,14 +135,6 @@ def test_a_rotation_s_index_is_that_of_the_old_version(store: Store) -> None:
     assert copied == record("v0002", 6, (0, 1))
     pd.testing.assert_frame_equal(table(store, "v0002"), table(store))
     assert indexing.copy_index(store=store, gallery="lfw", version="v0002", like="v0001") == copied
-
-
-def test_erased_persons_are_left_out_unread(store: Store) -> None:
-    everybody = files(2) | files(2, person="bert")
-    erased = frozenset({indexing.person_mac("bert", mac_key=MAC_KEY)})
-    rows = scan(MemorySource(everybody), limit=None, mac_key=MAC_KEY, erased=erased)
-    assert set(rows.person) == {"anna"}
-    assert indexing.person_mac("bert", mac_key=bytes(32)) not in erased
 
 
 def test_only_the_owner_may_read_the_index(store: Store) -> None:

@@ -168,18 +168,17 @@ def test_a_cron_makes_scheduled_runs(server, deployed):
     assert runs and all(run["state"]["type"] == "SCHEDULED" for run in runs)
 
 
-def test_a_schedule_that_was_switched_off_stays_off_when_the_file_is_deployed_again(server, deployed):
+def test_a_schedule_that_was_switched_off_stays_off_when_it_is_deployed_again(server, deployed, tmp_path):
     weekly = deployed["rotate-keys"]
     (schedule,) = weekly["schedules"]
     api = server["PREFECT_API_URL"]
-    answer = requests.patch(
-        f"{api}/deployments/{weekly['id']}/schedules/{schedule['id']}", json={"active": False}, timeout=30
-    )
-    assert answer.ok
+    address = f"{api}/deployments/{weekly['id']}/schedules/{schedule['id']}"
+    assert requests.patch(address, json={"active": False}, timeout=30).ok
+    again = yaml.safe_load(FILE.read_text())
+    again["deployments"] = [item for item in again["deployments"] if item["name"] == "rotate-keys"]
+    (tmp_path / "prefect.yaml").write_text(yaml.safe_dump(again))
     with SyncPrefectClient(api=api) as client:
-        deploy_all(
-            client, home=FILE.parent, environment=server, log=Path(server["PREFECT_HOME"]) / "deploy.log"
-        )
+        deploy_all(client, home=tmp_path, environment=server, log=tmp_path / "deploy.log")
     assert [item["active"] for item in stored(server)["rotate-keys"]["schedules"]] == [False]
 
 

@@ -1,0 +1,56 @@
+"""Which versions stay after a rotation, and how the others go."""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+from avih.gallery import read_history
+from avih.naming import Store, version_number
+from tasks import opened
+
+
+def galleries_using(store: Store, key_id: str) -> list[str]:
+    """Name the galleries whose current version is protected under a key."""
+    using = []
+    for gallery in store.galleries():
+        current = read_history(store=store, gallery=gallery, mac_key=None).current
+        if current and current.key_id == key_id:
+            using.append(gallery)
+    return using
+
+
+def remove_old_versions(*, store: Store, gallery: str, keep: int) -> list[str]:
+    """Remove all versions before the current one but the ``keep`` newest that were promoted; name them.
+
+    Index last: a version whose index is gone is gone for every reader, and a kill in between is made good by
+    the next call.
+    """
+    history = read_history(store=store, gallery=gallery, mac_key=opened.vault(store.root).mac_key())
+    current = history.current
+    if current is None:
+        return []
+    newest = version_number(current.version)
+    versions = [version for version in store.versions(gallery) if version_number(version) < newest]
+    promoted = [v for v in versions if v in {entry.version for entry in history.promotions}]
+    kept = set(promoted[len(promoted) - keep :] if keep else [])
+    removed = [version for version in versions if version not in kept]
+    for version in removed:
+        remove_version(store=store, gallery=gallery, version=version)
+    return removed
+
+
+def remove_version(*, store: Store, gallery: str, version: str) -> None:
+    """Remove every folder of a version; its sealed originals stay in the versions that share them."""
+    for key_id in store.keys_of(gallery, version):
+        for stage in ("protected", "evaluated"):
+            _remove(store.folder(stage, gallery=gallery, version=version, key_id=key_id))
+    _remove(store.folder("aligned", gallery=gallery, version=version))
+    _remove(store.attacked(gallery=gallery, version=version))
+    _remove(store.folder("index", gallery=gallery, version=version))
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)
+        with contextlib.suppress(OSError):  # a key's folder goes with its last version
+            folder.parent.rmdir()
