@@ -185,6 +185,11 @@ class Store:
         return self.root / "mlflow"
 
     @property
+    def alerts(self) -> Path:
+        """Folder of what failed, one small file each."""
+        return self.root / "alerts"
+
+    @property
     def prefect(self) -> Path:
         """Prefect's home: its database when no server is running, and task results."""
         return self.root / "prefect"

@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 COMMAND_VARIABLE = "AVIH_ON_FAILURE"
 COMMAND_SECONDS = 60.0
-FOLDER = "alerts"
 LONGEST = 300
 # A long run of letters and digits without a separator is more likely a key than a word.
 _LIKE_A_SECRET = re.compile(r"[A-Za-z0-9+=_-]{40,}")
@@ -90,7 +89,7 @@ def tell(*, flow: str, flow_run: Any, state: Any, store: Path | None = None) -> 
         error=error,
         what_to_do=next_step(str(state.type.value), error),
     )
-    folder = folder_of(Store.find(store or parameters.get("store") or place.get("store")))
+    folder = Store.find(store or parameters.get("store") or place.get("store")).alerts
     path = folder / f"{now:%Y%m%dT%H%M%SZ}-{flow_run.id}.json"
     try:
         write_json(path, alert.model_dump(mode="json"), mode=0o600)
@@ -102,11 +101,6 @@ def tell(*, flow: str, flow_run: Any, state: Any, store: Path | None = None) -> 
     return written
 
 
-def folder_of(store: Store) -> Path:
-    """Return the folder of the store's alerts."""
-    return store.root / FOLDER
-
-
 def read_alerts(store: Store) -> list[Alert]:
     """Return the alerts of a store, oldest first.
 
@@ -114,7 +108,7 @@ def read_alerts(store: Store) -> list[Alert]:
         AvihError: a file in the folder is none of ours.
     """
     alerts = []
-    for path in sorted(folder_of(store).glob("*.json")):
+    for path in sorted(store.alerts.glob("*.json")):
         try:
             alerts.append(Alert.model_validate_json(path.read_bytes()))
         except ValidationError:

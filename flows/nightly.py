@@ -15,7 +15,10 @@ from flows.rotate import rotate_keys
 from tasks.gallery_lock import gallery_lock
 from tasks.promotion import current_version, refuse
 from tasks.records import Place, Record
+from tasks.rotation import read_plan
 from tasks.run_record import load_run
+
+PATIENCE = 3600.0  # seconds that a night waits for a job that somebody began by hand
 
 
 class Nightly(Record):
@@ -34,15 +37,19 @@ class Nightly(Record):
 def nightly_reprotect(*, store: str, gallery: str) -> Nightly:
     """Compare the source with the current version by content; protect new and changed photos, drop removed ones.
 
-    The gallery's own settings, recogniser and key are used. An interrupted rotation is finished first.
+    The gallery's own settings, recogniser and key are used. An interrupted rotation is finished
+    first, unless it waits for a person's approval.
 
     Raises:
         QualityBelowLimits: the new version is outside the limits; the old one keeps serving.
         KeyRefused: the key may not protect any more, or its leak budget is used up: rotate.
     """
     place = Store(Path(store))
-    with gallery_lock(place, gallery, purpose="nightly re-protection"):
-        if place.rotation(gallery).exists():
+    with gallery_lock(place, gallery, purpose="nightly re-protection", patience=PATIENCE):
+        plan = read_plan(place, gallery)
+        if (
+            plan is not None and plan.approve == "auto"
+        ):  # one that waits for a person's yes is not ours to finish
             rotate_keys(store=store, gallery=gallery)
         before = load_run(store=place, gallery=gallery)
         live = current_version(place, gallery)

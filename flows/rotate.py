@@ -1,7 +1,6 @@
 """Flow of a key rotation: new key, gate, protect again, evaluate, attack check, promote, retire the old key."""
 
 from pathlib import Path
-from typing import Literal
 
 from prefect import flow, runtime
 from prefect.artifacts import create_table_artifact
@@ -26,6 +25,7 @@ from tasks.promotion import refuse
 from tasks.records import Place, RecogniserChoice, Record
 from tasks.recovered_originals import seal_recovered
 from tasks.rotation import (
+    Approve,
     Origin,
     RotationPlan,
     RotationPolicy,
@@ -34,6 +34,7 @@ from tasks.rotation import (
     give_up,
     is_live,
     plan_rotation,
+    refuse_stale,
     rotation_due,
     rotation_key,
     save_plan,
@@ -41,7 +42,7 @@ from tasks.rotation import (
 from tasks.run_record import RunRecord, load_run
 from tasks.tracking import begin_rotation, finish_rotation_run
 
-Approve = Literal["auto", "ask"]
+PATIENCE = 3600.0  # seconds that a rotation waits for a night to end
 
 
 class Rotation(Record):
@@ -83,24 +84,27 @@ def rotate_keys(
         KeyRefused: the new key did not pass the activation gate.
     """
     place, policy, actor = Store(Path(store)), policy or RotationPolicy(), default_actor()
-    with gallery_lock(place, gallery, purpose="rotation"):
+    with gallery_lock(place, gallery, purpose="rotation", patience=PATIENCE):
         due = rotation_due(store=store, gallery=gallery, policy=policy)
         if only_if_due and not due and not place.rotation(gallery).exists():
             return Rotation(gallery=gallery, rotated=False, notes=("no rotation is due",))
         plan: RotationPlan = as_task(plan_rotation, name="plan rotation")(
             store=store, gallery=gallery, reason=reason, compromised=compromised, origin=origin, actor=actor,
-            retrain_generator=retrain_generator,
+            retrain_generator=retrain_generator, approve=approve,
         )  # fmt: skip
         made = None
-        if not is_live(
+        if ready := not is_live(
             store=store, plan=plan
-        ):  # else killed after the switch: only the tidying up is missing
+        ):  # else killed after the switch: tidying up is missing
             plan = _new_key(store, plan, gate or GateSettings(), actor)
             made, record = _new_version(store, plan)
             checked = _attacked(store, plan, record, attack or AttackSettings(), second)
             _judge(store, plan, record, made, checked, policy, actor)
-            if approve == "ask":
-                wait_for_approval(gallery=gallery, version=plan.version, verdict=checked.verdict)
+    if ready and approve == "ask":  # without the lock: the nights go on while nobody has answered
+        wait_for_approval(gallery=gallery, version=plan.version, verdict=checked.verdict)
+    with gallery_lock(place, gallery, purpose="rotation", patience=PATIENCE):
+        if ready:
+            refuse_stale(store=store, plan=plan, actor=actor)
             go_live(record, store=store, reason=f"rotation: {plan.reason}")
         notes = as_task(finish_rotation, name="retire the old key")(
             store=store, plan=plan, policy=policy, actor=actor
@@ -121,7 +125,7 @@ def _new_key(store: str, plan: RotationPlan, gate: GateSettings, actor: str) -> 
     if plan.mlflow_run_id is None:
         run = begin_rotation(
             store=Store(Path(store)), gallery=plan.gallery, old_key=plan.old_key, version=plan.version,
-            prefect_run_id=str(runtime.flow_run.id),
+            prefect_run_id=str(runtime.flow_run.id), deployment=runtime.deployment.name,
         )  # fmt: skip
         plan = save_plan(Store(Path(store)), plan.model_copy(update={"mlflow_run_id": run.run_id}))
     plan = as_task(rotation_key, name="new key")(

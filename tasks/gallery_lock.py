@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from threading import RLock
 from avih.errors import AvihError
 from avih.naming import Store
 
+LOOK_SECONDS = 5.0  # how often a waiting job looks again
+
 _held: Counter[str] = Counter()
 _guard = RLock()
 
@@ -23,8 +26,14 @@ class GalleryBusy(AvihError):
 
 
 @contextmanager
-def gallery_lock(store: Store, gallery: str, *, purpose: str) -> Iterator[None]:
+def gallery_lock(store: Store, gallery: str, *, purpose: str, patience: float = 0.0) -> Iterator[None]:
     """Hold a gallery while the block runs; a flow inside a flow of the same process may take it again.
+
+    Args:
+        store: where.
+        gallery: its name.
+        purpose: what the gallery is held for, told to whoever comes meanwhile.
+        patience: seconds to wait for another process to end.
 
     Raises:
         GalleryBusy: another process holds it; the text says which, where and since when.
@@ -36,7 +45,7 @@ def gallery_lock(store: Store, gallery: str, *, purpose: str) -> Iterator[None]:
             _held[name] += 1
             descriptor = None
         else:
-            descriptor = _take(path, gallery, purpose)
+            descriptor = _wait(path, gallery, purpose, patience)
             _held[name] = 1
     try:
         yield
@@ -45,6 +54,18 @@ def gallery_lock(store: Store, gallery: str, *, purpose: str) -> Iterator[None]:
             _held[name] -= 1
             if descriptor is not None:
                 os.close(descriptor)
+
+
+def _wait(path: Path, gallery: str, purpose: str, patience: float) -> int:
+    """Take the lock; a scheduled job gives one that was begun by hand time to end."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return _take(path, gallery, purpose)
+        except GalleryBusy:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(min(LOOK_SECONDS, patience))
 
 
 def _take(path: Path, gallery: str, purpose: str) -> int:

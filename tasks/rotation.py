@@ -21,6 +21,7 @@ from tasks.retention import galleries_using, remove_old_versions
 from tasks.run_record import RunRecord, load_run, save_run
 
 Origin = Literal["sealed", "recovered"]
+Approve = Literal["auto", "ask"]
 
 
 class RotationPolicy(Frozen):
@@ -47,6 +48,7 @@ class RotationPlan(Record):
     compromised: bool = False
     retrain_generator: bool = False
     origin: Origin = "sealed"
+    approve: Approve = "auto"
     began: str
     mlflow_run_id: str | None = None
 
@@ -82,6 +84,7 @@ def plan_rotation(
     compromised: bool,
     retrain_generator: bool,
     origin: Origin,
+    approve: Approve,
     actor: str,
 ) -> RotationPlan:
     """Go on with the rotation that is under way, or begin one from the current version.
@@ -103,11 +106,11 @@ def plan_rotation(
         plan = save_plan(place, RotationPlan(
             gallery=gallery, old_version=current.version, old_key=current.key_id, recovery=recovery,
             version=next_version(store=place, gallery=gallery), reason=reason, compromised=compromised,
-            retrain_generator=retrain_generator or recovery == "unmixed", origin=origin,
+            retrain_generator=retrain_generator or recovery == "unmixed", origin=origin, approve=approve,
             began=datetime.now(UTC).isoformat(timespec="seconds"),
         ))  # fmt: skip
     asked = {"origin": origin if origin == "recovered" else plan.origin,
-             "compromised": compromised or plan.compromised}  # fmt: skip
+             "compromised": compromised or plan.compromised, "approve": approve}  # fmt: skip
     if asked != plan.model_dump(include=set(asked)):  # an interrupted rotation may be gone on with otherwise
         plan = save_plan(place, plan.model_copy(update=asked))
     if plan.compromised:
@@ -119,6 +122,21 @@ def is_live(*, store: str, plan: RotationPlan) -> bool:
     """Tell whether the plan's version is current already, so that only the tidying up is left."""
     current = current_version(Store(Path(store)), plan.gallery)
     return current is not None and current.version == plan.version
+
+
+def refuse_stale(*, store: str, plan: RotationPlan, actor: str) -> None:
+    """Give up a rotation whose gallery changed while it waited: going live would undo the nights since.
+
+    Raises:
+        AvihError: another version than the one that was rotated is current by now.
+    """
+    current = current_version(Store(Path(store)), plan.gallery)
+    if current is not None and current.version != plan.old_version:
+        give_up(store=store, plan=plan, actor=actor, reason=f"{current.version} became current meanwhile")
+        raise AvihError(
+            f"Expected {plan.old_version} of {plan.gallery} to be current still, got {current.version}: the "
+            "gallery changed while the rotation waited. It was given up; rotate again."
+        )
 
 
 def rotation_key(

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from avih.attack.pairs import Pairs, Pictures
-from avih.attack.second import Identifier
+from avih.attack.second import Identifier, Names
 from avih.evaluation.lpips_metric import Lpips
 from avih.evaluation.metrics import Floats, ssim
 from avih.settings import Frozen
@@ -35,17 +34,26 @@ class Scores:
     """How one way of guessing did, image by image.
 
     Shape:
-        - ssim: ``(n,)``; lpips: ``(n,)`` or None; right: one per image whose person has references.
+        - ssim: ``(n,)``; lpips: ``(n,)`` or None; found, true: one name per image whose person has references.
     """
 
     ssim: Floats
-    right: NDArray[np.bool_]
+    found: Names
+    true: Names
     lpips: Floats | None
 
     @property
     def id_rate(self) -> float | None:
         """Share of guesses that were identified."""
-        return float(self.right.mean()) if len(self.right) else None
+        return float((self.found == self.true).mean()) if len(self.true) else None
+
+    @property
+    def shuffled_rate(self) -> float:
+        """Rate to be expected of the same guesses dealt out at random: what they owe to a few frequent names.
+
+        A network that shows one person whatever it is given is right as often as that person is asked about.
+        """
+        return float((self.found[:, None] == self.true[None, :]).mean()) if len(self.true) else 0.0
 
 
 @dataclass(frozen=True)
@@ -58,14 +66,15 @@ class Gauge:
     def scores(self, guesses: Pictures, pairs: Pairs) -> Scores:
         """Compare guesses with the originals of the same rows."""
         alike = np.array([ssim(guess, true) for guess, true in zip(guesses, pairs.originals, strict=True)])
-        right = (
-            self.identifier.right(guesses, pairs.persons) if self.identifier else np.zeros(0, dtype=np.bool_)
+        nobody = np.zeros(0, dtype=np.str_)
+        found, true = (
+            self.identifier.identify(guesses, pairs.persons) if self.identifier else (nobody, nobody)
         )
         apart = None
         if self.lpips is not None:
             rows = zip(guesses, pairs.originals, strict=True)
             apart = np.array([self.lpips(guess, true) for guess, true in rows])
-        return Scores(alike, right, apart)
+        return Scores(alike, found, true, apart)
 
     @property
     def chance(self) -> float:
@@ -81,7 +90,7 @@ def prior_figures(guesses: Sequence[Scores], *, chance: float) -> Figures:
         images=len(guesses[0].ssim),
         ssim=max(float(scores.ssim.mean()) for scores in guesses),
         ssim_advantage=0.0,
-        id_images=len(guesses[0].right),
+        id_images=len(guesses[0].true),
         id_rate=max([*rates, chance]) if rates else None,
         id_advantage=0.0 if rates else None,
         lpips=min(distances) if distances else None,
@@ -89,14 +98,16 @@ def prior_figures(guesses: Sequence[Scores], *, chance: float) -> Figures:
 
 
 def attack_figures(scores: Scores, prior: Figures) -> Figures:
-    """Set what an attack reached against the blank guess at the same images."""
+    """Set what an attack reached against the blank guess at the same images, and against its own guesses shuffled."""
     similarity, rate = float(scores.ssim.mean()), scores.id_rate
-    advantage = None if rate is None or prior.id_rate is None else rate - prior.id_rate
+    advantage = None
+    if rate is not None and prior.id_rate is not None:
+        advantage = rate - max(prior.id_rate, scores.shuffled_rate)
     return Figures(
         images=len(scores.ssim),
         ssim=similarity,
         ssim_advantage=similarity - prior.ssim,
-        id_images=len(scores.right),
+        id_images=len(scores.true),
         id_rate=rate,
         id_advantage=advantage,
         lpips=None if scores.lpips is None else float(scores.lpips.mean()),

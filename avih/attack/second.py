@@ -24,6 +24,7 @@ from avih.evaluation.metrics import Floats, unit_rows
 from avih.images import to_tensor
 
 Embed = Callable[[Pictures], Floats]
+Names = NDArray[np.str_]
 
 CELL: Final = 8  # pixels
 COMPONENTS: Final = 128
@@ -100,7 +101,7 @@ class Identifier:
 
     embed: Embed
     features: Floats
-    persons: NDArray[np.str_]
+    persons: Names
 
     @classmethod
     def build(cls, *, embed: Embed, pictures: Pictures, persons: Sequence[str]) -> "Identifier":
@@ -112,14 +113,15 @@ class Identifier:
         """Rate of somebody who names a person of the gallery at random."""
         return 1 / len(set(self.persons.tolist()))
 
-    def right(self, pictures: Pictures, persons: Sequence[str]) -> NDArray[np.bool_]:
-        """Say for each picture of a person with references whether the most similar reference shows the person.
+    def identify(self, pictures: Pictures, persons: Sequence[str]) -> tuple[Names, Names]:
+        """Name the person of the most similar reference, for each picture whose person has references.
 
         Shape:
-            - pictures: ``(n, H, W, 3)`` uint8; output: bool, one per picture whose person has references.
+            - pictures: ``(n, H, W, 3)`` uint8; output: the names found, and the true names.
         """
-        known = np.isin(np.array(persons), self.persons)
+        named = np.array(persons, dtype=np.str_)
+        known = np.isin(named, self.persons)
         if not known.any():
-            return np.zeros(0, dtype=np.bool_)
-        found = self.persons[(unit_rows(self.embed(pictures[known])) @ self.features.T).argmax(axis=1)]
-        return np.asarray(found == np.array(persons)[known], dtype=np.bool_)
+            return named[known], named[known]
+        similar = unit_rows(self.embed(pictures[known])) @ self.features.T
+        return self.persons[similar.argmax(axis=1)], named[known]

@@ -53,9 +53,9 @@ class AttackSettings(Frozen):
     )
     pass_id_advantage: Fraction = Field(0.02, description="Pass up to here, or up to twice the chance level.")
     fail_significance: Fraction = Field(
-        0.01, description="Chance that a blank guess is recognised as often, below which a rate is sure."
+        0.001, description="Chance that a blank guess is recognised as often, below which a rate is sure."
     )
-    warn_significance: Fraction = Field(0.1, description="The same for a warning, against the pass limit.")
+    warn_significance: Fraction = Field(0.01, description="The same for a warning, against the pass limit.")
     second_minimum: Fraction = Field(
         0.5, description="Rank-1 on originals that the second recogniser needs for its figures to count."
     )

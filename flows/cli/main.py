@@ -180,6 +180,6 @@ def _leave_with(counts: dict[str, int], reasons: tuple[str, ...]) -> None:
 
 def main() -> None:
     """Entry point of the ``avih`` command."""
-    from flows.cli import gallery, keys, rotate, stages  # noqa: F401  # they register their commands
+    from flows.cli import gallery, keys, rotate, server, stages  # noqa: F401  # they register their commands
 
     app()

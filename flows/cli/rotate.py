@@ -11,8 +11,8 @@ from flows.cli.options import DebugOption, GalleryOption, JsonOption, StoreOptio
 from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars, table
 
 if TYPE_CHECKING:
-    from flows.rotate import Approve, Rotation
-    from tasks.rotation import Origin
+    from flows.rotate import Rotation
+    from tasks.rotation import Approve, Origin
 
 SETS = ("prior", "control", "old_key", "same_key_other_images", "new_key")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from avih.errors import AvihError, UsageError
 
 LOOK_SECONDS = 0.1
+KILL_SECONDS = 10.0
 TAIL_LINES, TAIL_BYTES = 8, 8192
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -151,6 +152,9 @@ class Child:
         for member in self._alive():
             member.kill()
         self.process.wait()
+        until = time.monotonic() + KILL_SECONDS
+        while self._alive() and time.monotonic() < until:  # the system takes a moment to end them
+            time.sleep(LOOK_SECONDS)
 
     def _alive(self) -> list[ProcessId]:
         self.process.poll()

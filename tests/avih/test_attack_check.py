@@ -178,8 +178,9 @@ def test_the_classical_recogniser_knows_faces_it_was_not_fitted_on(faces):
     embed = fit_descriptor(references.originals, references.persons)
     identifier = Identifier.build(embed=embed, pictures=references.originals, persons=references.persons)
     assert identifier.chance == 1 / 8
-    assert identifier.right(asked.originals, asked.persons).mean() > 0.5  # 56x48, not aligned
-    assert identifier.right(noise_like(asked.originals), asked.persons).mean() < 0.5
+    gauge = Gauge(identifier)
+    assert gauge.scores(asked.originals, asked).id_rate >= 0.5  # 56x48, not aligned
+    assert gauge.scores(noise_like(asked.originals), asked).id_rate < 0.5
 
 
 def test_identification_is_by_the_most_similar_reference():
@@ -189,7 +190,8 @@ def test_identification_is_by_the_most_similar_reference():
         embed=lambda pictures: pictures.mean(axis=(1, 2)), pictures=np.concatenate([red[:1], blue]),
         persons=["red", "blue"],
     )  # fmt: skip
-    assert identifier.right(np.concatenate([red, blue]), ["red", "blue", "nobody"]).tolist() == [True, False]
+    found, true = identifier.identify(np.concatenate([red, blue]), ["red", "blue", "nobody"])
+    assert (found.tolist(), true.tolist()) == (["red", "red"], ["red", "blue"])
 
 
 def test_without_two_photos_of_a_person_the_descriptor_is_pca_alone(faces):
@@ -215,10 +217,21 @@ def test_figures_are_set_against_the_strongest_blank_guess(faces):
     assert prior.ssim == max(scores.ssim.mean() for scores in blank) and prior.id_rate is None
     exact = attack_figures(gauge.scores(asked.originals, asked), prior)
     assert exact.ssim == 1 and exact.ssim_advantage == 1 - prior.ssim and exact.lpips == 0 < prior.lpips
-    lucky = Scores(np.ones(4), np.array([True, False, True, True]), None)
-    unlucky = Scores(np.ones(4), np.array([True, False, False, False]), None)
+    true = np.array(["a", "b", "c", "d"])
+    lucky = Scores(np.ones(4), np.array(["a", "x", "c", "d"]), true, None)
+    unlucky = Scores(np.ones(4), np.array(["a", "x", "x", "x"]), true, None)
     assert attack_figures(lucky, prior_figures([unlucky], chance=0.1)).id_advantage == pytest.approx(0.5)
     assert prior_figures([unlucky], chance=0.4).id_rate == 0.4
+
+
+def test_naming_one_frequent_person_all_the_time_is_no_advantage():
+    true = np.array(["a", "a", "a", "b"])
+    stuck = Scores(np.ones(4), np.array(["a"] * 4), true, None)
+    blank = prior_figures([Scores(np.ones(4), np.array(["c"] * 4), true, None)], chance=0.1)
+    figures = attack_figures(stuck, blank)
+    assert figures.id_rate == 0.75 and figures.id_advantage == 0 and blank.id_rate == 0.1
+    seeing = attack_figures(Scores(np.ones(4), true, true, None), blank)
+    assert seeing.id_advantage == 1 - (0.75**2 + 0.25**2)
 
 
 def test_the_chart_shows_both_networks_and_all_limits(checked):

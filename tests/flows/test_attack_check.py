@@ -133,12 +133,16 @@ def test_mlflow_has_the_verdict_the_figures_and_the_curve(attacked):
 
 def test_prefect_shows_the_verdict_on_the_runs_page(attacked):
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-    with get_client(sync_client=True) as client:
-        (shown,) = client.read_artifacts(
-            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["attack"]))
-        )
+    made, _, _ = attacked
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{made.store / 'mlflow' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("people").experiment_id
+    (run,) = client.search_runs([experiment], filter_string="tags.kind = 'attack'")
+    flow_run = ArtifactFilterFlowRunId(any_=[run.data.tags["prefect_flow_run_id"]])
+    with get_client(sync_client=True) as prefect:
+        found = prefect.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=flow_run))
+    (shown,) = [artifact for artifact in found if artifact.key == "attack"]
     assert "Verdict: **attack too weak**" in shown.data and "| control |" in shown.data
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from avih.attack.settings import AttackSettings
-from avih.errors import IntegrityError, KeyRefused, QualityBelowLimits
+from avih.errors import AvihError, IntegrityError, KeyRefused, QualityBelowLimits
 from avih.evaluation.metrics import ssim
 from avih.gallery import read_history
 from avih.key_gate import GateSettings
@@ -157,12 +157,34 @@ def test_waiting_for_a_yes_keeps_the_old_version_and_a_rerun_goes_on(copy):
 
 
 def test_a_night_finishes_an_interrupted_rotation_first(copy, monkeypatch):
-    with pytest.raises(NotApproved):
-        rotate(copy, approve="ask")
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.rotate.go_live", failing)
+        with pytest.raises(OSError, match="disk"):
+            rotate(copy)
     plan = read_plan(Store(copy.store), "people")
+    assert history(copy).current.version == "v0001"
     monkeypatch.setattr("flows.nightly.rotate_keys", lambda **_: rotate(copy))
     assert nightly(copy).changed_anything is False
     assert history(copy).current.key_id == plan.new_key
+
+
+def failing(*_: object, **__: object) -> None:
+    raise OSError("the disk is full")
+
+
+def test_the_nights_go_on_while_a_rotation_waits_which_is_then_too_old(copy):
+    from avih.datasets.synthetic import SyntheticFaces
+
+    with pytest.raises(NotApproved):
+        rotate(copy, approve="ask")
+    assert nightly(copy).changed_anything is False
+    SyntheticFaces(persons=1, photos_per_person=1, first_person=61).write(copy.source)
+    night = nightly(copy)
+    assert (night.version, night.made.key_id) == ("v0003", copy.result.key_id)
+    with pytest.raises(AvihError, match="given up; rotate again"):
+        rotate(copy)
+    assert history(copy).current.version == "v0003"
+    assert rotate(copy).version == "v0004" == history(copy).current.version
 
 
 def test_a_key_that_another_gallery_uses_stays_active(copy):
