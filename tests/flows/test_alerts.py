@@ -49,7 +49,7 @@ def test_a_failing_flow_leaves_one_private_file_and_runs_the_command(prefect_ser
     assert (alert.flow, alert.gallery, alert.state) == ("doomed", "staff", "FAILED")
     assert "SSIM_e is 0.40" in alert.error and "second line" not in alert.error
     assert "keeps serving" in alert.what_to_do
-    (file,) = Store(tmp_path)).iterdir(.alerts
+    (file,) = Store(tmp_path).alerts.iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
     told = json.loads(script.read_text())
     assert told.pop("secrets") == [] and "AVIH_PASSPHRASE" in os.environ
