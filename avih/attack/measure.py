@@ -98,7 +98,7 @@ def prior_figures(guesses: Sequence[Scores], *, chance: float) -> Figures:
 
 
 def attack_figures(scores: Scores, prior: Figures) -> Figures:
-    """Set what an attack reached against the blank guess at the same images, and against its own guesses shuffled."""
+    """Set what an attack reached against the blank guess at the same images, and its own guesses shuffled."""
     similarity, rate = float(scores.ssim.mean()), scores.id_rate
     advantage = None
     if rate is not None and prior.id_rate is not None:
