@@ -8,6 +8,7 @@ import flows.environment  # noqa: F401  # before prefect
 from avih.errors import AvihError
 
 WAIT_SECONDS = 7 * 24 * 3600
+LOOK_SECONDS = 10  # how often the paused flow looks for an answer
 
 
 class NotApproved(AvihError):
@@ -37,6 +38,7 @@ def wait_for_approval(*, gallery: str, version: str, verdict: str) -> None:
             description=f"{gallery} {version}: attack check {verdict}. Put it live?"
         ),
         timeout=WAIT_SECONDS,
+        poll_interval=LOOK_SECONDS,
     )
     if not answer.go_live:
         raise NotApproved(

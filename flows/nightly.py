@@ -71,7 +71,8 @@ def nightly_reprotect(*, store: str, gallery: str) -> Nightly:
         where = Place(store=store, gallery=gallery, version=indexed.version, recogniser=before.recogniser)
         refuse(made.reasons, place=where, serving=live.version if live else None)
         go_live(record, store=store, reason="nightly re-protection")
-    _show({"version": indexed.version, "note": "live"} | counts | made.counts)
+    figures = {**made.summary.counts, **made.summary.metrics, "MLflow run": made.run.run_id}
+    _show({"version": indexed.version, "note": "live"} | counts | figures)
     return Nightly(gallery=gallery, version=indexed.version, changed_anything=True, made=made, **counts)
 
 

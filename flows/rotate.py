@@ -1,6 +1,7 @@
 """Flow of a key rotation: new key, gate, protect again, evaluate, attack check, promote, retire the old key."""
 
 from pathlib import Path
+from typing import Any
 
 from prefect import flow, runtime
 from prefect.artifacts import create_table_artifact
@@ -200,7 +201,13 @@ def _place(store: str, record: RunRecord, version: str) -> Place:
 
 
 def _show(result: Rotation) -> None:
-    facts = {"version": result.version, "old key": result.old_key, "new key": result.new_key,
+    facts: dict[str, Any] = {"version": result.version, "old key": result.old_key, "new key": result.new_key,
              "verdict": result.verdict, "notes": "; ".join(result.notes)}  # fmt: skip
+    if result.made:
+        facts |= {
+            **result.made.summary.counts,
+            **result.made.summary.metrics,
+            "MLflow run": result.made.run.run_id,
+        }
     rows = [{"fact": name, "value": str(value)} for name, value in facts.items()]
     create_table_artifact(key="rotation", table=rows, description="How the rotation ended")
