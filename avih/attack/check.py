@@ -13,7 +13,7 @@ from torch import nn
 from avih.attack.measure import Figures, Gauge, attack_figures, prior_figures
 from avih.attack.network import Features, TrainedAttack, train_attack
 from avih.attack.pairs import Pairs, Pictures, Split, split_images
-from avih.attack.prior import best_constant, noise_like
+from avih.attack.prior import best_constant, nearest_leaked, noise_like
 from avih.attack.result import AttackResult, CurvePoint, Network, NewKeyFigures
 from avih.attack.second import Embed, Identifier, fit_descriptor
 from avih.attack.settings import AttackSettings
@@ -77,11 +77,11 @@ def check_attack(
     )
     control = check.sampled(sample) if recovery != "unmixed" and sample else None
     points, attacks = check.curve(networks(recovery=recovery, generator=generator), generator, control)
-    others = [check.at(attack, old.named(split.others)) for attack in attacks]
-    same_key = check.worst(others)
     keyed = recovery != "unmixed"
+    others = [check.at(attack, old.named(split.others), by_design=keyed) for attack in attacks]
+    same_key = check.worst(others)
     old_key = check.worst([check.at(attack, old.named(split.memorised)) for attack in attacks])
-    new_key = check.new_key(attacks, new) if new is not None else None
+    new_key = check.new_key(attacks, new, by_design=keyed) if new is not None else None
     levels = [point.level for point in points] if keyed else []
     levels += [check.level(new_key)] if new_key else []
     shown = control.figures if control else same_key
@@ -159,7 +159,7 @@ class _Check:
                     generator=generator if kind == "with generator" else None,
                     steps=control.settled if control else 0,
                 )
-                figures = self.at(attack, others)
+                figures = self.at(attack, others, by_design=control is not None)
                 seen = figures.model_dump(include={"ssim", "ssim_advantage", "id_rate", "id_advantage"})
                 points.append(
                     CurvePoint(
@@ -169,7 +169,7 @@ class _Check:
                 whole += [attack] if count == counts[-1] else []
         return points, whole
 
-    def new_key(self, attacks: list[TrainedAttack], new: Pairs) -> NewKeyFigures | None:
+    def new_key(self, attacks: list[TrainedAttack], new: Pairs, *, by_design: bool) -> NewKeyFigures | None:
         """Attack images of the new key: the attacker's own and of the same persons, and of other persons."""
         split, met = self.split, set(self.old.named(self.split.leaked).persons) - {""}
         same = new.named(split.memorised + split.known)
@@ -180,7 +180,9 @@ class _Check:
         ]
         other = new.named([*split.strangers, *fresh[: self.settings.test_images]])
         sets = [
-            self.worst([self.at(attack, pairs) for attack in attacks]) if len(pairs) else None
+            self.worst([self.at(attack, pairs, by_design=by_design) for attack in attacks])
+            if len(pairs)
+            else None
             for pairs in (same, other)
         ]
         there = [figures for figures in sets if figures]
@@ -207,11 +209,21 @@ class _Check:
         guesses = [self.blank[None].repeat(len(pairs), axis=0), *(attack.guess(noise) for attack in attacks)]
         return prior_figures([self.gauge.scores(guess, pairs) for guess in guesses], chance=self.gauge.chance)
 
-    def at(self, attack: TrainedAttack, pairs: Pairs) -> Figures:
-        """Let one network attack these images, and set it against the blank guess."""
-        return attack_figures(
-            self.gauge.scores(attack.guess(pairs.protected), pairs), self.prior([attack], pairs)
-        )
+    def at(self, attack: TrainedAttack, pairs: Pairs, *, by_design: bool = False) -> Figures:
+        """Let one network attack these images, and set it against the blank guess.
+
+        Args:
+            attack: the network.
+            pairs: the images.
+            by_design: hold identification against what the recogniser alone tells, too: f(x') = f(x) names
+                everybody whose photo leaked, under any key, so that naming them says nothing of the key.
+        """
+        prior = self.prior([attack], pairs)
+        if by_design and prior.id_rate is not None:
+            guess = nearest_leaked(self.old.named(self.split.leaked), pairs, recogniser=self.recogniser)
+            named = self.gauge.scores(guess, pairs).id_rate or 0.0
+            prior = prior.model_copy(update={"id_rate": max(prior.id_rate, named)})
+        return attack_figures(self.gauge.scores(attack.guess(pairs.protected), pairs), prior)
 
     def level(self, figures: Figures) -> Level:
         """Judge one set."""

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avih.attack.pairs import Pictures
+from avih.attack.network import Features
+from avih.attack.pairs import Pairs, Pictures
 from avih.images import to_pixels, to_tensor
 from avih.key_training import structural_similarity
 
@@ -53,3 +54,19 @@ def noise_like(protected: Pictures, *, seed: int = 0) -> Pictures:
     flat = protected.reshape(len(protected), -1)
     mixed: Pictures = np.random.default_rng(seed).permuted(flat, axis=1)
     return mixed.reshape(protected.shape)
+
+
+def nearest_leaked(leaked: Pairs, pairs: Pairs, *, recogniser: Features) -> Pictures:
+    """Guess without any key: the leaked original whose features are nearest to those of each protected image.
+
+    Shape:
+        - output: ``(n, H, W, 3)`` uint8, one leaked original per image of ``pairs``.
+    """
+    known, asked = _features(leaked.originals, recogniser), _features(pairs.protected, recogniser)
+    return leaked.originals[(asked @ known.T).argmax(dim=1).numpy()]
+
+
+def _features(pictures: Pictures, recogniser: Features) -> Tensor:
+    parts = np.array_split(pictures, 1 + len(pictures) // BATCH)
+    with torch.no_grad():
+        return torch.cat([recogniser(to_tensor(part)) for part in parts]).cpu()

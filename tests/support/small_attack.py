@@ -16,7 +16,7 @@ from avih.settings import ProtectSettings
 
 PERSONS, PHOTOS = 8, 6
 SMALL = AttackSettings(
-    pairs=(8,), steps=200, minimum_steps=40, check_every=20, width=8, blocks=1, prior_steps=10,
+    pairs=(8,), steps=200, minimum_steps=120, check_every=20, width=8, blocks=1, prior_steps=10,
     learning_rate=3e-3, adversarial_weight=0.0, control_pairs=30, control_tests=8, control_key_steps=150,
     control_key_width=8, control_steps=30, control_ssim_advantage=0.08,
 )  # fmt: skip
