@@ -81,7 +81,7 @@ def check_attack(
     others = [check.at(attack, old.named(split.others), by_design=keyed) for attack in attacks]
     same_key = check.worst(others)
     old_key = check.worst([check.at(attack, old.named(split.memorised)) for attack in attacks])
-    new_key = check.new_key(attacks, new, by_design=keyed) if new is not None else None
+    new_key = check.new_key(attacks, new) if new is not None else None
     levels = [point.level for point in points] if keyed else []
     levels += [check.level(new_key)] if new_key else []
     shown = control.figures if control else same_key
@@ -180,9 +180,7 @@ class _Check:
         ]
         other = new.named([*split.strangers, *fresh[: self.settings.test_images]])
         sets = [
-            self.worst([self.at(attack, pairs, by_design=by_design) for attack in attacks])
-            if len(pairs)
-            else None
+            self.worst([self.at(attack, pairs, by_design=True) for attack in attacks]) if len(pairs) else None
             for pairs in (same, other)
         ]
         there = [figures for figures in sets if figures]
