@@ -169,7 +169,7 @@ class _Check:
                 whole += [attack] if count == counts[-1] else []
         return points, whole
 
-    def new_key(self, attacks: list[TrainedAttack], new: Pairs, *, by_design: bool) -> NewKeyFigures | None:
+    def new_key(self, attacks: list[TrainedAttack], new: Pairs) -> NewKeyFigures | None:
         """Attack images of the new key: the attacker's own and of the same persons, and of other persons."""
         split, met = self.split, set(self.old.named(self.split.leaked).persons) - {""}
         same = new.named(split.memorised + split.known)
