@@ -8,11 +8,9 @@ its digest: an older version put back in place of the current one is found out.
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from avih.atomic import folder_lock, json_bytes, write_bytes
@@ -209,7 +207,7 @@ def list_versions(*, store: Store, gallery: str, history: History) -> list[Versi
 
 def difference(*, store: Store, gallery: str, before: str, after: str) -> dict[str, list[str]]:
     """Name the photos that two versions share, and those that were added, changed and removed."""
-    tables: Sequence[pd.DataFrame] = [
-        read_index(store=store, gallery=gallery, version=version) for version in (before, after)
-    ]
-    return compare_indexes(before=tables[0], after=tables[1])
+    return compare_indexes(
+        before=read_index(store=store, gallery=gallery, version=before),
+        after=read_index(store=store, gallery=gallery, version=after),
+    )

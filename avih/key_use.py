@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from avih.errors import UsageError
+from avih.evaluation.summary import COUNTED
 from avih.gallery import read_history
 from avih.keys.budget import LeakBudget
 from avih.keys.log import LogEntry
@@ -13,7 +14,6 @@ from avih.keys.states import State, is_key_id
 from avih.naming import STAGE_FOLDERS, ShardAddress, Store
 from avih.shards import read_done
 
-WITH_PICTURE = ("protected", "below_quality")
 MAXIMUM_AGE_DAYS = 90
 BUDGET_SHARE = 0.9
 
@@ -82,7 +82,7 @@ def shards_of_key(store: Store, key_id: str) -> list[ShardUse]:
             continue  # a file of somebody else's
         done = read_done(store, address)
         if done is not None:
-            images = sum(done.counts.get(status, 0) for status in WITH_PICTURE)
+            images = sum(done.counts.get(status, 0) for status in COUNTED)
             found.append(ShardUse(address.gallery, address.version, address.number, images))
     return sorted(found)
 

@@ -1,15 +1,17 @@
 """The middle of every job that changes a gallery: align, protect, evaluate, and the gates before going live."""
 
+from pathlib import Path
 from typing import Any
 
 import flows.environment  # noqa: F401  # before prefect
+from avih.naming import Store
 from flows.align_gallery import align_gallery
 from flows.evaluate_gallery import Evaluation, evaluate_gallery
 from flows.protect_gallery import protect_gallery
 from flows.shard_runs import as_task
 from tasks.create_key import default_actor
 from tasks.promotion import Promoted, gate, promote_version
-from tasks.records import Place, ShardRecord, add_counts
+from tasks.records import ShardRecord, add_counts
 from tasks.run_record import RunRecord, described, save_run
 
 
@@ -36,8 +38,7 @@ def make_version(
         source: the photos; None where all originals are sealed in the store already.
         parent_run_id: MLflow run that the evaluation belongs to.
     """
-    settings = record.settings
-    place = Place(store=store, gallery=record.gallery, version=record.version, recogniser=record.recogniser)
+    settings, place = record.settings, record.place(Store(Path(store)))
     align_gallery(
         place=place, shards=shards, source=source, layout=settings.index.layout, settings=settings.align
     )
@@ -60,6 +61,7 @@ def make_version(
 
 def go_live(record: RunRecord, *, store: str, reason: str) -> Promoted:
     """Verify a version from disk and make it current."""
-    place = Place(store=store, gallery=record.gallery, version=record.version, recogniser=record.recogniser)
     promoting: Any = as_task(promote_version, name="promote")
-    return promoting(place=place, key_id=record.key_id, actor=default_actor(), reason=reason)
+    return promoting(
+        place=record.place(Store(Path(store))), key_id=record.key_id, actor=default_actor(), reason=reason
+    )

@@ -4,21 +4,21 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
 
 import flows.environment  # noqa: F401  # before prefect
 from avih.naming import Store
 from flows.alerts import failed
+from flows.artifacts import show_facts
 from flows.index_gallery import index_gallery
 from flows.make_version import VersionMade, go_live, make_version
 from flows.rotate import rotate_keys
-from tasks.gallery_lock import gallery_lock
+from tasks.gallery_lock import PATIENCE, gallery_lock
 from tasks.promotion import current_version, refuse
-from tasks.records import Place, Record
+from tasks.records import Record
 from tasks.rotation import read_plan
 from tasks.run_record import load_run
 
-PATIENCE = 3600.0  # seconds that a night waits for a job that somebody began by hand
+CHANGED = "What this night changed"
 
 
 class Nightly(Record):
@@ -47,9 +47,8 @@ def nightly_reprotect(*, store: str, gallery: str) -> Nightly:
     place = Store(Path(store))
     with gallery_lock(place, gallery, purpose="nightly re-protection", patience=PATIENCE):
         plan = read_plan(place, gallery)
-        if (
-            plan is not None and plan.approve == "auto"
-        ):  # one that waits for a person's yes is not ours to finish
+        # A rotation that waits for a person's yes is not ours to finish.
+        if plan is not None and plan.approve == "auto":
             rotate_keys(store=store, gallery=gallery)
         before = load_run(store=place, gallery=gallery)
         live = current_version(place, gallery)
@@ -62,20 +61,14 @@ def nightly_reprotect(*, store: str, gallery: str) -> Nightly:
             "removed": indexed.removed,
         }
         if live is not None and indexed.version == live.version:
-            _show(
-                {"version": live.version, "note": "nothing changed in the source, nothing was done"} | counts
-            )
+            note = "nothing changed in the source, nothing was done"
+            show_facts({"version": live.version, "note": note} | counts, key="nightly", description=CHANGED)
             return Nightly(gallery=gallery, version=live.version, changed_anything=False, **counts)
         record = before.model_copy(update={"version": indexed.version})
         made = make_version(record, store=store, shards=list(indexed.shards), source=before.source)
-        where = Place(store=store, gallery=gallery, version=indexed.version, recogniser=before.recogniser)
-        refuse(made.reasons, place=where, serving=live.version if live else None)
+        refuse(made.reasons, place=record.place(place), serving=live.version if live else None)
         go_live(record, store=store, reason="nightly re-protection")
     figures = {**made.summary.counts, **made.summary.metrics, "MLflow run": made.run.run_id}
-    _show({"version": indexed.version, "note": "live"} | counts | figures)
+    facts = {"version": indexed.version, "note": "live"} | counts | figures
+    show_facts(facts, key="nightly", description=CHANGED)
     return Nightly(gallery=gallery, version=indexed.version, changed_anything=True, made=made, **counts)
-
-
-def _show(facts: dict[str, Any]) -> None:
-    rows = [{"fact": name, "value": str(value)} for name, value in facts.items()]
-    create_table_artifact(key="nightly", table=rows, description="What this night changed")

@@ -4,23 +4,23 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, runtime
-from prefect.artifacts import create_table_artifact
 
 import flows.environment  # noqa: F401  # before prefect
 from avih.attack.settings import AttackSettings
-from avih.errors import KeyRefused, QualityBelowLimits
+from avih.errors import KeyRefused
 from avih.key_gate import GateSettings
-from avih.keys import State
+from avih.keys import KeyStore, State
 from avih.naming import Store
 from avih.recognisers import read_card
 from flows.alerts import failed
 from flows.approval import wait_for_approval
+from flows.artifacts import show_facts
 from flows.attack_check import attack_check_flow
 from flows.make_version import VersionMade, go_live, make_version
 from flows.shard_runs import as_task, run_shards
 from tasks.attack_check import AttackRecord, read_attack
 from tasks.create_key import default_actor
-from tasks.gallery_lock import gallery_lock
+from tasks.gallery_lock import PATIENCE, gallery_lock
 from tasks.key_gate import GateRecord, activate_key
 from tasks.promotion import refuse
 from tasks.records import Place, RecogniserChoice, Record
@@ -42,8 +42,6 @@ from tasks.rotation import (
 )
 from tasks.run_record import RunRecord, load_run
 from tasks.tracking import begin_rotation, finish_rotation_run
-
-PATIENCE = 3600.0  # seconds that a rotation waits for a night to end
 
 
 class Rotation(Record):
@@ -94,9 +92,8 @@ def rotate_keys(
             retrain_generator=retrain_generator, approve=approve,
         )  # fmt: skip
         made = None
-        if ready := not is_live(
-            store=store, plan=plan
-        ):  # else killed after the switch: tidying up is missing
+        ready = not is_live(store=store, plan=plan)  # else killed after the switch: only tidying up is left
+        if ready:
             plan = _new_key(store, plan, gate or GateSettings(), actor)
             made, record = _new_version(store, plan)
             checked = _attacked(store, plan, record, attack or AttackSettings(), second)
@@ -142,8 +139,6 @@ def _new_key(store: str, plan: RotationPlan, gate: GateSettings, actor: str) -> 
 
 
 def _activate(store: str, plan: RotationPlan, gate: GateSettings, actor: str) -> GateRecord | None:
-    from avih.keys import KeyStore
-
     if KeyStore(Store(Path(store)).keys).show(str(plan.new_key)).state is State.ACTIVE:
         return None  # by this rotation, before it was interrupted
     return as_task(activate_key, name="activation gate")(
@@ -192,8 +187,6 @@ def _judge(
             Store(Path(store)), run_id=plan.mlflow_run_id, verdict=checked.verdict, live=False
         )
         refuse(reasons, place=_place(store, record, plan.version), serving=plan.old_version)
-    if not passed:
-        raise QualityBelowLimits(f"attack check: {checked.verdict}")
 
 
 def _place(store: str, record: RunRecord, version: str) -> Place:
@@ -209,5 +202,4 @@ def _show(result: Rotation) -> None:
             **result.made.summary.metrics,
             "MLflow run": result.made.run.run_id,
         }
-    rows = [{"fact": name, "value": str(value)} for name, value in facts.items()]
-    create_table_artifact(key="rotation", table=rows, description="How the rotation ended")
+    show_facts(facts, key="rotation", description="How the rotation ended")

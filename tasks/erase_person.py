@@ -16,7 +16,7 @@ from avih.erasing import belongs_to, remember_erased, remove_shard, rewrite_shar
 from avih.errors import IntegrityError, UsageError
 from avih.gallery import read_history, write_history
 from avih.indexing import read_index, rows_digest, shard_numbers, write_index
-from avih.manifest import verify_gallery
+from avih.manifest import MANIFEST_FILE, verify_gallery
 from avih.naming import ShardAddress, Store
 from avih.scanning import person_mac
 from avih.shards import DoneRecord
@@ -88,7 +88,7 @@ def _verify(store: Store, gallery: str, versions: list[str], mac_key: bytes) -> 
     for version in versions:
         for key_id in store.keys_of(gallery, version):
             folder = store.folder("protected", gallery=gallery, version=version, key_id=key_id)
-            if not (folder / "manifest.json").exists():
+            if not (folder / MANIFEST_FILE).exists():
                 continue
             problems = verify_gallery(
                 store=store, gallery=gallery, version=version, key_id=key_id, mac_key=mac_key
@@ -118,7 +118,7 @@ def _erase_from(
     digest = None
     for key_id in keys:
         folder = store.folder("protected", gallery=gallery, version=version, key_id=key_id)
-        if left and (folder / "manifest.json").exists():
+        if left and (folder / MANIFEST_FILE).exists():
             digest = sign_again(store=store, gallery=gallery, version=version, key_id=key_id,
                                 numbers=list(left), mac_key=mac_key)  # fmt: skip
     write_index(store=store, gallery=gallery, version=version, table=others)

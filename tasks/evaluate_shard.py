@@ -23,7 +23,7 @@ from avih.shards import iter_samples, read_done, read_rows
 from tasks import opened
 from tasks.originals import in_batches, iter_originals
 from tasks.progress import advance
-from tasks.protect_shard import protected_address
+from tasks.protect_shard import nonce_of, protected_address
 from tasks.records import Place, ShardRecord
 
 BATCH = 32
@@ -101,7 +101,7 @@ class _Gauge:
     ) -> list[dict[Hashable, object]]:
         """Return the fields of each image, from its bytes on disk."""
         protected = [decode_png(file["png"]) for file in files]
-        nonces = [str(json.loads(file["json"])["nonce"]) for file in files]
+        nonces = [nonce_of(file) for file in files]
         recovered = self._recover(protected, nonces, self.secret, self.generator)
         wrong = self._recover(protected, nonces, *self.wrong) if self.wrong else None
         first, second = self._features(originals), self._features(protected)

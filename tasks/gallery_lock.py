@@ -15,6 +15,7 @@ from threading import RLock
 from avih.errors import AvihError
 from avih.naming import Store
 
+PATIENCE = 3600.0  # seconds that a scheduled job waits for another to end
 LOOK_SECONDS = 5.0  # how often a waiting job looks again
 
 _held: Counter[str] = Counter()

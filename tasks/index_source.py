@@ -5,7 +5,7 @@ from pathlib import Path
 from avih.datasets import open_source
 from avih.erasing import read_erased
 from avih.errors import KeyRefused, UsageError
-from avih.gallery import is_signed, read_history
+from avih.gallery import History, is_signed, read_history
 from avih.indexing import IndexRecord, Newest, update_index
 from avih.keys import KeyStore
 from avih.naming import Store
@@ -33,23 +33,21 @@ def index_source(*, store: str, gallery: str, source: str, settings: IndexSettin
         erased=read_erased(store=place, gallery=gallery),
         progress=lambda done: advance("index", done),
     )
-    current = read_history(store=place, gallery=gallery, mac_key=mac_key).current
+    history = read_history(store=place, gallery=gallery, mac_key=mac_key)
     return update_index(
         store=place, gallery=gallery, scanned=scanned, settings=settings,
-        base=current.version if current else None, newest=_newest(place, gallery),
+        base=history.current.version if history.current else None, newest=_newest(place, history),
     )  # fmt: skip
 
 
-def _newest(store: Store, gallery: str) -> Newest:
+def _newest(store: Store, history: History) -> Newest:
     """Say whether the newest version may be gone on with."""
+    gallery = history.gallery
     versions = store.versions(gallery)
     if not versions:
         return "open"
     version = versions[-1]
-    promoted = {
-        entry.version for entry in read_history(store=store, gallery=gallery, mac_key=None).promotions
-    }
-    if version in promoted:
+    if version in {entry.version for entry in history.promotions}:
         return "closed"
     try:
         begun = load_run(store=store, gallery=gallery, version=version)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -31,9 +31,9 @@ def protected_address(place: Place, key_id: str, number: int) -> ShardAddress:
     return ShardAddress("protected", place.gallery, place.version, number, key_id)
 
 
-def nonce_of(sample: Sample) -> str:
-    """Read the nonce that is stored beside a protected picture."""
-    return str(json.loads(sample.files["json"])["nonce"])
+def nonce_of(files: Mapping[str, bytes]) -> str:
+    """Read the nonce that is stored beside a protected picture, from the files of its sample."""
+    return str(json.loads(files["json"])["nonce"])
 
 
 def protect_shard(*, place: Place, key_id: str, number: int, settings: ProtectSettings) -> ShardRecord:
@@ -59,12 +59,13 @@ def protect_shard(*, place: Place, key_id: str, number: int, settings: ProtectSe
         counts = dict(done.counts) if done else {}
         advance("protect", sum(counts.values()))
         return ShardRecord(number=number, counts=counts, made=False)
-    carried = _carried(place, address, aligned, settings, recogniser.fingerprint)
+    rows = read_rows(store, aligned_address(place, number))
+    carried = _carried(place, address, aligned, rows, settings, recogniser.fingerprint)
     key, generator = opened.key(store.root, key_id=key_id, purpose="protect")
     _reserve(place, key_id, number, images=aligned.samples - len(carried.files))
     protector = Protector(key.secret.reveal(), generator, recogniser, settings, place.version)
     began = time.perf_counter()
-    table, samples = _protect(place, key_id, number, protector, carried)
+    table, samples = _protect(place, key_id, number, rows, protector, carried)
     seconds = time.perf_counter() - began
     done = write_shard(store=store, address=address, samples=samples, rows=table, key_id=key_id, **made_with)
     # Kept apart: times differ between runs, and the same input must give the same shard bytes.
@@ -74,7 +75,12 @@ def protect_shard(*, place: Place, key_id: str, number: int, settings: ProtectSe
 
 
 def _carried(
-    place: Place, address: ShardAddress, aligned: DoneRecord, settings: ProtectSettings, recogniser: str
+    place: Place,
+    address: ShardAddress,
+    aligned: DoneRecord,
+    rows: pd.DataFrame,
+    settings: ProtectSettings,
+    recogniser: str,
 ) -> Carried:
     """Take over pictures that an earlier version protected in the same way from the same aligned faces."""
     store, alike = place.folder, made_alike(settings, recogniser)
@@ -83,7 +89,6 @@ def _carried(
         before = read_done(store, replace(candidate, stage="aligned", key_id=None))
         return alike(record) and before is not None and before.settings_sha256 == aligned.settings_sha256
 
-    rows = read_rows(store, aligned_address(place, address.number))
     now = dict(zip(rows.image_id, zip(rows.content_mac, rows.status, strict=True), strict=True))
     return carry_over(
         store,
@@ -99,10 +104,9 @@ def _reserve(place: Place, key_id: str, number: int, *, images: int) -> None:
 
 
 def _protect(
-    place: Place, key_id: str, number: int, protector: Protector, carried: Carried
+    place: Place, key_id: str, number: int, aligned: pd.DataFrame, protector: Protector, carried: Carried
 ) -> tuple[pd.DataFrame, list[Sample]]:
-    found = read_rows(place.folder, aligned_address(place, number))
-    rows = {row["image_id"]: dict(row) for row in found.to_dict("records")}
+    rows = {row["image_id"]: dict(row) for row in aligned.to_dict("records")}
     samples = [Sample(key=name, files=files) for name, files in carried.files.items()]
     for name in carried.files:
         rows[name] |= {field: carried.rows[name][field] for field in ("status", "reason", *COLUMNS)}

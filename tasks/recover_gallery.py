@@ -1,6 +1,5 @@
 """Give the pictures back: recover stored images of a version into a private folder."""
 
-import json
 from pathlib import Path
 
 from avih.atomic import write_bytes
@@ -11,7 +10,7 @@ from avih.settings import Recovery
 from avih.shards import file_sha256, iter_samples, read_rows
 from tasks import opened
 from tasks.progress import advance
-from tasks.protect_shard import protected_address
+from tasks.protect_shard import nonce_of, protected_address
 from tasks.records import Place, Record
 
 
@@ -47,7 +46,7 @@ def recover_shard(
             refused.append(sample.key)
             continue
         try:
-            picture, nonce = decode_png(sample.files["png"]), str(json.loads(sample.files["json"])["nonce"])
+            picture, nonce = decode_png(sample.files["png"]), nonce_of(sample.files)
         except (IntegrityError, ValueError, KeyError):
             refused.append(sample.key)
             continue

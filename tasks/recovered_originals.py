@@ -48,7 +48,7 @@ def seal_recovered(
     samples = []
     for sample in iter_samples(store, protected_address(old, old_key, number)):
         picture = recover(
-            stored=[decode_png(sample.files["png"])], nonces=[nonce_of(sample)], recovery=recovery,
+            stored=[decode_png(sample.files["png"])], nonces=[nonce_of(sample.files)], recovery=recovery,
             secret=key.secret.reveal(), generator=generator,
         )[0]  # fmt: skip
         blob = vault.seal(encode_png(picture), name=sealed_name(macs[sample.key], sample.key))

@@ -1,6 +1,5 @@
 """Collect the pictures of contact sheets and plots: a sample spread over the gallery's persons, in memory."""
 
-import json
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -16,7 +15,7 @@ from avih.shards import iter_samples
 from tasks import opened
 from tasks.evaluate_shard import wrong_key
 from tasks.originals import iter_originals
-from tasks.protect_shard import protected_address
+from tasks.protect_shard import nonce_of, protected_address
 from tasks.records import Place
 
 
@@ -72,7 +71,7 @@ def _collect(
         if name not in names:
             continue
         files = stored_files[name]
-        stored, nonce = decode_png(files["png"]), str(json.loads(files["json"])["nonce"])
+        stored, nonce = decode_png(files["png"]), nonce_of(files)
         collected.captions.append(name)
         collected.originals.append(original)
         collected.protected.append(stored)
