@@ -7,7 +7,7 @@ DEMO_KEY_FILE := $(DEMO_STORE)/passphrase
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION = false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo server test check format lfw clean
+.PHONY: help setup demo server test check format lfw bench clean
 
 help: ## list the words
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ LFW_WEIGHTS ?= ../shared/models/mobilefacenet_arcface.safetensors
 lfw: setup $(DEMO_KEY_FILE) ## the measured table of the README: 300 LFW photos, a real recogniser
 	AVIH_KEY_FILE=$(abspath $(DEMO_KEY_FILE)) $(BIN)/avih run --store $(DEMO_STORE) --gallery lfw \
 		--source $(LFW) --recogniser mobilefacenet --weights $(LFW_WEIGHTS) --limit 300
+
+bench: setup ## time to the quality of the authors' loop, all presets side by side (hours)
+	$(BIN)/python -m benchmarks.protect
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile

@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from avih.atomic import folder_lock, json_bytes, write_bytes
 from avih.errors import IntegrityError, UsageError
-from avih.indexing import compare_indexes, read_index
+from avih.index_file import count_index, iter_index
 from avih.manifest import MANIFEST_FILE
 from avih.naming import Store
+from avih.photo_tables import KINDS, photo_tables, rows_of
 
 _LABEL: Final = b"avih current v1\0"
 
@@ -192,7 +193,7 @@ def list_versions(*, store: Store, gallery: str, history: History) -> list[Versi
             state = "earlier"
         else:
             state = "protected" if is_signed(store=store, gallery=gallery, version=version) else "begun"
-        photos = len(read_index(store=store, gallery=gallery, version=version))
+        photos = count_index(store=store, gallery=gallery, version=version)
         states.append(
             VersionState(
                 version=version,
@@ -207,7 +208,9 @@ def list_versions(*, store: Store, gallery: str, history: History) -> list[Versi
 
 def difference(*, store: Store, gallery: str, before: str, after: str) -> dict[str, list[str]]:
     """Name the photos that two versions share, and those that were added, changed and removed."""
-    return compare_indexes(
-        before=read_index(store=store, gallery=gallery, version=before),
-        after=read_index(store=store, gallery=gallery, version=after),
-    )
+    for version in (before, after):
+        count_index(store=store, gallery=gallery, version=version)  # before anything is written
+    with photo_tables(store=store, gallery=gallery) as tables:
+        tables.load("before", rows_of(iter_index(store=store, gallery=gallery, version=before)))
+        tables.load("after", rows_of(iter_index(store=store, gallery=gallery, version=after)))
+        return {kind: list(tables.names(kind)) for kind in KINDS}

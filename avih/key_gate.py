@@ -19,6 +19,9 @@ steps, each recovers 0.16 to 0.20 of the other's pictures, which is the outline 
 Between two keyed keys the rest is uniform noise, which scores about 0.01 outright, so more than 0.15 is
 refused there too, however little of it belongs to the picture. (An unmixed generator turns the same noise
 into even grey, which scores 0.2 and tells nothing: there the advantage alone counts.)
+
+A sealed key is tried alone: it must give its own pictures back exactly. Between it and any other key there is
+nothing to measure, because a sealed copy opens whole under its own key and not at all under another.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,8 +36,9 @@ from torch import nn
 from avih.align import TEMPLATES
 from avih.datasets.synthetic import SyntheticFaces
 from avih.evaluation.metrics import ssim
-from avih.protection import Picture, Protected, Protector, recover
+from avih.protection import Protected, Protector
 from avih.recognisers import Recogniser
+from avih.recovery import Picture, Stored, recover
 from avih.settings import Count, Fraction, Frozen, ProtectSettings, Recovery
 
 GATE_VERSION = "gate"  # in place of a gallery version in the nonces: no gallery picture has one of these
@@ -57,7 +61,12 @@ class GateSettings(Frozen):
 
     def least_ssim_d(self, recovery: Recovery) -> float:
         """Return the recovery quality that a key must reach."""
-        return self.keyed_ssim_d if recovery == "keyed" else self.unmixed_ssim_d
+        limits: dict[Recovery, float] = {
+            "keyed": self.keyed_ssim_d,
+            "unmixed": self.unmixed_ssim_d,
+            "sealed": 1.0,
+        }
+        return limits[recovery]
 
     def loosened(self) -> str:
         """Name the limits that are looser than the defaults, for the key's log; empty if none is."""
@@ -139,7 +148,7 @@ def measure(
 
     Args:
         new: the key to activate.
-        live: the keys that are active or suspended.
+        live: the keys that are active or suspended, sealed ones left out; none for a sealed key.
         recogniser: whose features the protected faces keep.
         settings: how many faces, how many steps.
         progress: called with the number of faces that were protected.
@@ -187,13 +196,11 @@ def recovered_scores(
     Shape:
         - output: ``(n, n)`` float64; own pictures are on the diagonal.
     """
-    recovered = recover(
-        stored=[one.pixels for one in protected],
-        nonces=[one.nonce for one in protected],
-        secret=key.secret,
-        generator=key.generator,
-        recovery=key.recovery,
-    )
+    stored = [
+        Stored(name, one.pixels, one.nonce, one.sealed)
+        for name, one in zip(_names(len(protected)), protected, strict=True)
+    ]
+    recovered = recover(stored, secret=key.secret, generator=key.generator, recovery=key.recovery)
     return np.array([[ssim(original, back) for original in pictures] for back in recovered])
 
 
@@ -206,8 +213,11 @@ def _protect(
 ) -> list[Protected]:
     choices = ProtectSettings(recovery=key.recovery, rule="closing", steps=settings.steps)
     protector = Protector(key.secret, key.generator, recogniser, choices, GATE_VERSION)
-    names = [f"drawn-{number}" for number in range(len(pictures))]
-    return protector.protect(pictures=pictures, images=names, progress=progress)
+    return protector.protect(pictures=pictures, images=_names(len(pictures)), progress=progress)
+
+
+def _names(count: int) -> list[str]:
+    return [f"drawn-{number}" for number in range(count)]
 
 
 def _pair(

@@ -26,9 +26,6 @@ class LossTerm(Protocol):
     def __call__(self, protected: Tensor) -> Tensor:
         """Return the unweighted term, shape ``(batch,)``."""
 
-    def select(self, rows: Tensor) -> "LossTerm":
-        """Return the same term for the images ``rows`` (long indices) of its batch."""
-
 
 @dataclass(frozen=True)
 class FeatureDistance:
@@ -47,10 +44,6 @@ class FeatureDistance:
         """Return the mean squared difference of features."""
         return (self.recogniser(protected) - self.target).square().mean(dim=1)
 
-    def select(self, rows: Tensor) -> "FeatureDistance":
-        """Keep the targets of some images."""
-        return FeatureDistance(self.recogniser, self.target[rows], self.weight)
-
 
 @dataclass(frozen=True)
 class RecoveryDistance:
@@ -68,10 +61,6 @@ class RecoveryDistance:
     def __call__(self, protected: Tensor) -> Tensor:
         """Return the mean squared difference of recovered and original picture."""
         return (self.generator(protected) - self.original).square().flatten(1).mean(dim=1)
-
-    def select(self, rows: Tensor) -> "RecoveryDistance":
-        """Keep the originals of some images."""
-        return RecoveryDistance(self.generator, self.original[rows], self.weight)
 
 
 @dataclass(frozen=True)
@@ -94,10 +83,6 @@ class BlockVariance:
         sums = functional.avg_pool2d(protected, self.size, self.stride) * self.size**2
         return sums.flatten(2).var(dim=2, unbiased=True).sum(dim=1)
 
-    def select(self, rows: Tensor) -> "BlockVariance":
-        """Return itself: the term knows no image."""
-        return self
-
 
 @dataclass(frozen=True)
 class Objective:
@@ -118,7 +103,3 @@ class Objective:
         loss = torch.stack([term.weight * values[term.name] for term in self.terms]).sum(dim=0)
         (gradient,) = torch.autograd.grad(loss.sum(), candidate)
         return loss.detach(), gradient, {name: value.detach() for name, value in values.items()}
-
-    def select(self, rows: Tensor) -> "Objective":
-        """Return the objective of some images of the batch."""
-        return Objective(tuple(term.select(rows) for term in self.terms))

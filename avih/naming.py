@@ -227,6 +227,10 @@ class Store:
         """File that names, by keyed hashes, the persons who must never come back into a gallery."""
         return self.gallery_root("index", gallery) / "erased.json"
 
+    def plans(self, gallery: str) -> Path:
+        """File of what ``avih plan`` expected of a gallery, one line each; it may be older than any version."""
+        return self.gallery_root("index", gallery) / "plans.jsonl"
+
     def keys_of(self, gallery: str, version: str) -> list[str]:
         """Ids of the keys under which a version has protected shards."""
         root = self.gallery_root("protected", gallery)

@@ -1,9 +1,10 @@
-"""In which number format the recogniser computes while pictures are moved: float32, or bfloat16 where it pays.
+"""In which number format the networks compute while pictures are moved: float32, or bfloat16 where it pays.
 
-Measured on a CPU with AMX and AVX512-BF16, one thread, forward and backward: bfloat16 halves the time of dense
-convolutions (Sphere20 0.37 s to 0.17 s, IR-SE-50 0.87 s to 0.46 s) and lengthens that of depthwise ones
-(MobileFaceNet 0.51 s to 0.62 s). Its gradients are coarser, so that more steps are needed, and it reads the
-cosine wrong by up to 0.0003 near the limit: a picture that is done in bfloat16 has to be confirmed in float32.
+Measured on a CPU with AMX and AVX512-BF16, forward and backward: bfloat16 takes a third of the time with the
+papers' generator (0.125 s to 0.044 s per image), half with dense recognisers (Sphere20, IR-SE-50), and a fifth
+more with depthwise ones (MobileFaceNet). Its gradients are coarser, so that more steps are needed, and it reads
+the cosine wrong by up to 0.0003 near the limit: a picture that a recogniser in bfloat16 calls done has to be
+confirmed in float32.
 """
 
 from collections.abc import Callable
@@ -13,10 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from avih.criteria import Criterion
-from avih.losses import Objective
-from avih.methods.avih import HidingResult, hide
-from avih.steps import StepRule
+from avih.loop import Hidden, Job, Loop, Source
+from avih.losses import FeatureDistance, Objective
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -27,7 +26,7 @@ def resolve(precision: Precision, *, device: torch.device, network: nn.Module) -
     Args:
         precision: the setting.
         device: where the network runs.
-        network: the recogniser's network.
+        network: the recogniser's network, or the generator.
     """
     if precision == "auto":
         pays = computes_bfloat16(device) and not has_depthwise(network)
@@ -52,61 +51,57 @@ def has_depthwise(network: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class InPrecision:
-    """A network whose layers compute in another number format; pictures, features and gradients stay float32."""
+    """A network whose layers compute in a number format; pictures, outputs and gradients stay float32."""
 
     network: Callable[[Tensor], Tensor]
-    dtype: torch.dtype
+    dtype: torch.dtype = torch.float32
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the network's features.
+        """Return what the network returns.
 
         Shape:
-            - images: ``(batch, 3, H, W)`` float32 in [0, 1]; returns ``(batch, d)`` float32.
+            - images: ``(batch, 3, H, W)`` float32 in [0, 1]; returns ``(batch, ...)`` float32.
         """
         if self.dtype == torch.float32:
             return self.network(images)
         with torch.autocast(device_type=images.device.type, dtype=self.dtype):
-            features = self.network(images)
-        return features.float()
+            outputs = self.network(images)
+        return outputs.float()
 
 
-def hide_confirmed(
-    *,
-    start: Tensor,
-    objective: Objective,
-    rough: Objective | None,
-    rule: StepRule,
-    stop: Criterion,
-    steps: int,
-    movable: Tensor | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> HidingResult:
-    """Optimise a rough objective first, then confirm each picture by the true one and finish what falls short.
+@dataclass(frozen=True)
+class Rough:
+    """A source whose jobs see the recogniser in another number format."""
 
-    The rough pass takes at most half of the steps. A picture that is confirmed costs one evaluation more.
+    source: Source
+    recogniser: InPrecision
 
-    Args:
-        start: x'_0, ``(batch, 3, H, W)`` in [0, 1].
-        objective: the loss, in float32.
-        rough: the same loss in another number format; none leaves that pass out.
-        rule: the update rule; each pass begins it anew.
-        stop: when a picture is good enough.
-        steps: most gradient evaluations per picture, both passes together.
-        movable: the values that may change.
-        progress: called with the number of pictures that are finished.
+    def take(self, most: int, *, wait: bool) -> list[Job]:
+        """Return the next jobs, with the true ones as their tickets."""
+        return [
+            replace(job, objective=self._rough(job.objective), ticket=job)
+            for job in self.source.take(most, wait=wait)
+        ]
+
+    def _rough(self, objective: Objective) -> Objective:
+        terms = [replace(t, recogniser=self.recogniser) if isinstance(t, FeatureDistance) else t
+                 for t in objective.terms]  # fmt: skip
+        return Objective(tuple(terms))
+
+
+@dataclass(frozen=True)
+class Confirming:
+    """A source that hands what a rough pass finished to a pass over the true objective.
+
+    A picture that is confirmed costs one evaluation more; one that falls short is finished there.
     """
-    spent, first_pass = torch.zeros(len(start), dtype=torch.long, device=start.device), 0
-    if rough is not None and steps > 1:
-        first_pass = steps // 2
-        begun = hide(start=start, objective=rough, rule=rule, stop=stop, steps=first_pass, movable=movable)
-        start, spent = begun.protected, begun.steps_taken
-    result = hide(
-        start=start,
-        objective=objective,
-        rule=rule,
-        stop=stop,
-        steps=steps - first_pass,
-        movable=movable,
-        progress=progress,
-    )
-    return replace(result, steps_taken=spent + result.steps_taken)
+
+    rough: Loop
+
+    def take(self, most: int, *, wait: bool) -> list[Job]:
+        """Return the true jobs, starting where the rough pass ended."""
+        return [self._true(hidden) for hidden in self.rough.take(most, wait=wait)]
+
+    def _true(self, hidden: Hidden) -> Job:
+        job: Job = hidden.job.ticket
+        return replace(job, start=hidden.image, spent=hidden.steps, seconds=hidden.seconds)

@@ -1,33 +1,47 @@
-"""From aligned pictures to stored pictures, and back: the three recoveries around one optimisation.
+"""From aligned pictures to stored pictures: the recoveries around one optimisation.
 
 ``keyed`` (the default): the picture's code is mixed with the key's secret into uniform noise x'_0; then free
 values alone are moved until the recogniser sees the original's features. The optimisation is given x'_0 and
 f(x), never x: with a secure stream cipher the stored picture tells nothing of x that f(x) does not tell.
 
+``sealed``: for whoever can store a file beside the picture. x' starts as noise from the key's secret and all its
+values may move until the recogniser sees the original's features; the original lies beside it, encrypted. Of x,
+the optimisation is given f(x) alone.
+
 ``unmixed``: the papers' Algorithm 1: noise is moved until the generator maps it to x and the recogniser to f(x).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from avih.acceleration import for_gradients
+from avih.batched import groups
 from avih.criteria import Criterion, Never, StillRecognised, StillRecoverable
-from avih.errors import KeyRefused, UsageError
-from avih.generators.codec import CodecGenerator, encode, free_mask
+from avih.generators.codec import encode, free_mask
 from avih.images import to_pixels, to_tensor
+from avih.loop import Fixed, Hidden, Job, Loop, Source
 from avih.losses import BlockVariance, FeatureDistance, Objective, RecoveryDistance
-from avih.methods.avih import HidingResult
 from avih.mixing import Mixing, keystream, make_nonce
-from avih.precision import InPrecision, hide_confirmed, resolve
+from avih.precision import Confirming, InPrecision, Rough, resolve
 from avih.recognisers import Recogniser
-from avih.settings import ProtectSettings, Recovery
-from avih.steps import ClosingMomentum, DecayingMomentum, StepRule
+from avih.recovery import Picture, check_recovery
+from avih.sealed_copy import seal_copy
+from avih.settings import ProtectSettings
+from avih.steps import AdaptiveMomentum, ClosingMomentum, DecayingMomentum, StepRule
 
-Picture = NDArray[np.uint8]
+Watch = Callable[[int, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """Which picture a job hides: nothing of the picture itself."""
+
+    image: str
+    nonce: str
 
 
 @dataclass(frozen=True)
@@ -37,17 +51,19 @@ class Protected:
     Shape:
         - pixels: ``(H, W, 3)`` uint8.
         - cosine: of the features of ``pixels`` and of the original, -1 to 1.
+        - sealed: the sealed copy that is stored beside ``pixels``; ``sealed`` recovery only.
     """
 
     pixels: Picture
     nonce: str
     cosine: float
     steps: int
+    sealed: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class Protector:
-    """Everything that protects and recovers pictures of one gallery version under one key.
+    """Everything that protects pictures of one gallery version under one key.
 
     Args:
         secret: the key's 32 bytes.
@@ -76,105 +92,151 @@ class Protector:
         pictures: Sequence[Picture],
         images: Sequence[str],
         progress: Callable[[int], None] | None = None,
+        watch: Watch | None = None,
     ) -> list[Protected]:
-        """Hide a batch of aligned pictures.
+        """Hide aligned pictures that are at hand.
 
         Args:
             pictures: uint8 ``(H, W, 3)``, all of the recogniser's size.
             images: their ids, unique within the gallery version.
-            progress: called with the number of images finished.
+            progress: called with 1 for each finished image.
+            watch: called after each step with the number of steps so far and the best images in the batch.
         """
-        nonces = [
-            make_nonce(secret=self.secret, version=self.version, image=image, pixels=picture)
-            for image, picture in zip(images, pictures, strict=True)
-        ]
-        with torch.no_grad():
-            target = self.recogniser(to_tensor(list(pictures)))
-        if self.settings.recovery == "keyed":
-            result = self._hide_keyed(pictures, nonces, target, progress)
-        else:
-            result = self._hide_unmixed(pictures, nonces, target, progress)
-        stored = to_pixels(result.protected)
-        with torch.no_grad():
-            cosines = (self.recogniser(to_tensor(stored)) * target).sum(dim=1)
-        return [
-            Protected(pixels, nonce, float(cosine), int(steps))
-            for pixels, nonce, cosine, steps in zip(stored, nonces, cosines, result.steps_taken, strict=True)
-        ]
+        loop = self.loop(Fixed(self.jobs(zip(images, pictures, strict=True))), watch=watch)
+        originals, done = dict(zip(images, pictures, strict=True)), {}
+        while finished := loop.take(1, wait=True):
+            for hidden in finished:
+                image = hidden.job.ticket.image
+                done[image] = self.finish(hidden, originals[image])
+            if progress:
+                progress(len(finished))
+        return [done[image] for image in images]
 
-    def _hide_keyed(
-        self,
-        pictures: Sequence[Picture],
-        nonces: Sequence[str],
-        target: Tensor,
-        progress: Callable[[int], None] | None,
-    ) -> HidingResult:
-        mixed, masks = [], []
-        for picture, nonce in zip(pictures, nonces, strict=True):
-            mixing = Mixing.draw(secret=self.secret, nonce=nonce, values=picture.size)
-            mixed.append(mixing.invert(encode(picture)))
-            masks.append(mixing.scatter(free_mask(*picture.shape[:2])))
+    def jobs(self, pictures: Iterable[tuple[str, Picture]]) -> Iterator[Job]:
+        """Turn image ids and pictures into what the optimisation is given."""
+        for group in groups(pictures, self.settings.batch_size):
+            # Always as many, so that the features of a picture do not depend on its neighbours (avih/loop.py).
+            missing = self.settings.batch_size - len(group)
+            full = [picture for _, picture in group] + [group[-1][1]] * missing
+            with torch.no_grad():
+                targets = self.recogniser(to_tensor(full).to(self.device)).cpu()
+            for (image, picture), target in zip(group, targets, strict=False):
+                nonce = make_nonce(secret=self.secret, version=self.version, image=image, pixels=picture)
+                ticket = Ticket(image, nonce)
+                yield self._job(picture, ticket, target[None])
+
+    def loop(self, source: Source, *, watch: Watch | None = None) -> Loop:
+        """Build the optimisation over a stream of :meth:`jobs`."""
+        steps, dtype = self.settings.steps, self._recogniser_dtype()
+        if dtype == torch.float32 or steps < 2:
+            return self._pass(source, steps, watch)
+        # At most half of the steps are rough; what falls short in float32 is finished there.
+        rough = self._pass(
+            Rough(source, InPrecision(for_gradients(self.recogniser), dtype)), steps // 2, watch
+        )
+        later: Watch | None = watch and (lambda step, images: watch(step + steps // 2, images))
+        return self._pass(Confirming(rough), steps - steps // 2, later)
+
+    def finish(self, hidden: Hidden, picture: Picture) -> Protected:
+        """Turn a finished image into what is stored; the loop saw it as the file will hold it.
+
+        Args:
+            hidden: what the loop gave.
+            picture: the original, for its sealed copy; the other recoveries do not look at it.
+        """
+        (pixels,) = to_pixels(hidden.image)
+        features = next(term for term in hidden.job.objective.terms if isinstance(term, FeatureDistance))
+        with torch.no_grad():
+            seen = self.recogniser(hidden.image.to(self.device)).cpu()
+        cosine = float((seen * features.target).sum())
+        ticket: Ticket = hidden.job.ticket
+        sealed = None
+        if self.settings.recovery == "sealed":
+            sealed = seal_copy(picture, secret=self.secret, image=ticket.image, nonce=ticket.nonce)
+        return Protected(pixels, ticket.nonce, cosine, hidden.steps, sealed)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the recogniser and the optimisation run."""
+        return next(iter(self.recogniser.parameters())).device
+
+    def _pass(self, source: Source, steps: int, watch: Watch | None) -> Loop:
+        size = self.recogniser.card.feature_size
+        on_cpu = self.device.type == "cpu"
+        return Loop(
+            source=source,
+            rule=step_rule(self.settings, size, steps=steps),
+            stop=stop_rule(self.settings, size),
+            steps=steps,
+            batch_size=self.settings.batch_size,
+            device=None if on_cpu else self.device,
+            look_every=1 if on_cpu or watch else LOOK_EVERY,
+            watch=watch,
+        )
+
+    def _recogniser_dtype(self) -> torch.dtype:
+        """Unmixed, the generator is nearly all of the work: the recogniser stays exact."""
+        if self.settings.recovery == "unmixed":
+            return torch.float32
+        return resolve(self.settings.precision, device=self.device, network=self.recogniser)
+
+    def _job(self, picture: Picture, ticket: Ticket, target: Tensor) -> Job:
+        if self.settings.recovery == "unmixed":
+            return self._unmixed_job(picture, ticket, target)
+        if self.settings.recovery == "sealed":
+            return self._sealed_job(picture.shape, ticket, target)
+        return self._keyed_job(picture, ticket, target)
+
+    def _keyed_job(self, picture: Picture, ticket: Ticket, target: Tensor) -> Job:
+        mixing = Mixing.draw(secret=self.secret, nonce=ticket.nonce, values=picture.size)
+        mask = mixing.scatter(free_mask(*picture.shape[:2]))
         # From here on the original is out of reach: noise, a mask and features are all the optimiser gets.
-        return self._run(
-            start=to_tensor(mixed),
-            terms=(FeatureDistance(self.recogniser, target),),
-            rough=self._rough(target),
-            movable=torch.from_numpy(np.stack(masks)).permute(0, 3, 1, 2).float(),
-            progress=progress,
+        return Job(
+            start=to_tensor(mixing.invert(encode(picture))),
+            objective=Objective((FeatureDistance(InPrecision(for_gradients(self.recogniser)), target),)),
+            movable=torch.from_numpy(mask[None]).permute(0, 3, 1, 2).float(),
+            ticket=ticket,
         )
 
-    def _rough(self, target: Tensor) -> Objective | None:
-        """Return the keyed objective in bfloat16, if the settings and the machine ask for it."""
-        dtype = resolve(self.settings.precision, device=target.device, network=self.recogniser)
-        if dtype == torch.float32:
-            return None
-        return Objective((FeatureDistance(InPrecision(self.recogniser, dtype), target),))
-
-    def _hide_unmixed(
-        self,
-        pictures: Sequence[Picture],
-        nonces: Sequence[str],
-        target: Tensor,
-        progress: Callable[[int], None] | None,
-    ) -> HidingResult:
-        noise = [
-            np.frombuffer(
-                keystream(secret=self.secret, label=f"start/{nonce}", length=picture.size), np.uint8
-            ).reshape(picture.shape)
-            for picture, nonce in zip(pictures, nonces, strict=True)
-        ]
-        terms = (
-            FeatureDistance(self.recogniser, target),
-            RecoveryDistance(self.generator, to_tensor(list(pictures)), self.settings.recovery_weight),
-            BlockVariance(self.settings.variance_weight),
-        )
-        return self._run(start=to_tensor(noise), terms=terms, movable=None, progress=progress)
-
-    def _run(
-        self,
-        *,
-        start: Tensor,
-        terms: tuple[FeatureDistance | RecoveryDistance | BlockVariance, ...],
-        movable: Tensor | None,
-        progress: Callable[[int], None] | None,
-        rough: Objective | None = None,
-    ) -> HidingResult:
-        return hide_confirmed(
+    def _sealed_job(self, shape: tuple[int, ...], ticket: Ticket, target: Tensor) -> Job:
+        # The original is not even an argument: its size, its nonce and its features are all that comes here.
+        start = to_tensor(start_noise(self.secret, ticket.nonce, shape))
+        return Job(
             start=start,
-            objective=Objective(terms),
-            rough=rough,
-            rule=step_rule(self.settings, self.recogniser.card.feature_size),
-            stop=stop_rule(self.settings, self.recogniser.card.feature_size),
-            steps=self.settings.steps,
-            movable=movable,
-            progress=progress,
+            objective=Objective((FeatureDistance(InPrecision(for_gradients(self.recogniser)), target),)),
+            movable=torch.ones_like(start),
+            ticket=ticket,
         )
 
+    def _unmixed_job(self, picture: Picture, ticket: Ticket, target: Tensor) -> Job:
+        settings = self.settings
+        dtype = resolve(settings.precision, device=self.device, network=self.generator)
+        start = to_tensor(start_noise(self.secret, ticket.nonce, picture.shape))
+        terms = (
+            FeatureDistance(InPrecision(for_gradients(self.recogniser)), target, settings.feature_weight),
+            RecoveryDistance(
+                InPrecision(self.generator, dtype), to_tensor(picture), settings.recovery_weight
+            ),
+            BlockVariance(settings.variance_weight),
+        )
+        return Job(start=start, objective=Objective(terms), movable=torch.ones_like(start), ticket=ticket)
 
-def step_rule(settings: ProtectSettings, feature_size: int) -> StepRule:
-    """Build the step rule that the settings name."""
+
+LOOK_EVERY = 8  # steps between two looks at who is done, where a look makes the host wait for a device
+
+
+def start_noise(secret: bytes, nonce: str, shape: tuple[int, ...]) -> Picture:
+    """Draw uniform noise from the key's secret and the image's nonce: the same for every run, known to nobody."""
+    stream = keystream(secret=secret, label=f"start/{nonce}", length=int(np.prod(shape)))
+    return np.frombuffer(stream, np.uint8).reshape(shape)
+
+
+def step_rule(settings: ProtectSettings, feature_size: int, *, steps: int) -> StepRule:
+    """Build the step rule that the settings name, for a pass of ``steps``."""
     if settings.rule == "decaying":
         return DecayingMomentum(step_size=settings.step_size, momentum=settings.momentum)
+    if settings.rule == "adaptive":
+        return AdaptiveMomentum(step_size=settings.step_size, momentum=settings.momentum, steps=steps)
     # Orthogonal unit features have squared distance 2: the full step is taken from there on.
     return ClosingMomentum(
         step_size=settings.step_size, momentum=settings.momentum, full_loss=2 / feature_size
@@ -186,53 +248,7 @@ def stop_rule(settings: ProtectSettings, feature_size: int) -> Criterion:
     if settings.stop_cosine is None:
         return Never()
     recognised = StillRecognised(cosine=settings.stop_cosine, feature_size=feature_size)
-    # Keyed recovery needs no watching: the code cannot be harmed.
-    return (
-        recognised if settings.recovery == "keyed" else recognised & StillRecoverable(mse=settings.stop_mse)
-    )
-
-
-def check_recovery(recovery: Recovery, generator: nn.Module) -> None:
-    """Refuse a generator that cannot serve the recovery.
-
-    Raises:
-        KeyRefused: keyed recovery needs the codec generator, unmixed recovery a plain one.
-    """
-    fits = isinstance(generator, CodecGenerator) == (recovery == "keyed")
-    if not fits:
-        needed = "a codec generator" if recovery == "keyed" else "a resnet generator"
-        raise KeyRefused(
-            f"Expected {needed} for recovery {recovery!r}, got {type(generator).__name__}. "
-            f"Make a fitting key with: avih keys create --recovery {recovery}"
-        )
-
-
-def recover(
-    *,
-    stored: Sequence[Picture],
-    nonces: Sequence[str],
-    secret: bytes,
-    generator: nn.Module,
-    recovery: Recovery,
-) -> list[Picture]:
-    """Return G(M(x')) for stored pictures (000, section 3.2; M is the identity for ``unmixed``).
-
-    Shape:
-        - stored: pictures ``(H, W, 3)`` uint8 of one size; the same comes back.
-
-    Raises:
-        UsageError: pictures and nonces do not pair up.
-    """
-    if len(stored) != len(nonces):
-        raise UsageError(f"Expected one nonce per picture, got {len(nonces)} for {len(stored)}.")
-    check_recovery(recovery, generator)
-    if not stored:
-        return []
-    mixed = list(stored)
-    if recovery == "keyed":
-        mixed = [
-            Mixing.draw(secret=secret, nonce=nonce, values=picture.size).apply(picture)
-            for picture, nonce in zip(stored, nonces, strict=True)
-        ]
-    with torch.no_grad():
-        return list(to_pixels(generator(to_tensor(mixed))))
+    # Keyed and sealed recovery need no watching: neither the code nor the copy can be harmed.
+    if settings.recovery != "unmixed":
+        return recognised
+    return recognised & StillRecoverable(mse=settings.stop_mse)

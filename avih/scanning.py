@@ -3,36 +3,57 @@
 import hashlib
 import hmac
 from collections import Counter
-from collections.abc import Callable, Sequence
-
-import pandas as pd
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from avih.datasets.base import Photo, PhotoSource
-from avih.errors import ImageRefused, UsageError
+from avih.errors import ImageRefused
 from avih.naming import image_id
 
-COLUMNS = ("image_id", "person", "path", "status", "reason", "content_mac", "shard")
 PROBE_PERSONS = 12  # persons of the papers' protocol, who need many photos each
 
 
-def select_photos(photos: Sequence[Photo], limit: int | None) -> list[Photo]:
+class Row(NamedTuple):
+    """One photo of an index; its shard is -1 until it has one."""
+
+    image_id: str
+    person: str
+    path: str
+    status: str
+    reason: str
+    content_mac: str
+    shard: int = -1
+
+
+COLUMNS = Row._fields
+
+
+def select_photos(photos: Callable[[], Iterable[Photo]], limit: int | None) -> Iterator[Photo]:
     """Take at most ``limit`` photos so that the evaluation protocol still finds its persons.
 
     Up to twelve persons with the most photos fill at most three quarters of the limit; the other photos
     follow in their order.
+
+    Args:
+        photos: lists all photos, sorted by path; it is called twice, so that no list need be kept.
+        limit: most photos; all where not given.
     """
-    if limit is None or len(photos) <= limit:
-        return list(photos)
-    counts = Counter(photo.person for photo in photos)
+    if limit is None:
+        yield from photos()
+        return
+    counts = Counter(photo.person for photo in photos())
     chosen: set[str] = set()
     taken = 0
     for person, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:PROBE_PERSONS]:
         if count > 1 and taken + count <= limit * 3 // 4:
             chosen.add(person)
             taken += count
-    first = [photo for photo in photos if photo.person in chosen]
-    rest = [photo for photo in photos if photo.person not in chosen]
-    return sorted(first + rest[: limit - len(first)], key=lambda photo: photo.path)
+    others = limit - taken
+    for photo in photos():
+        if photo.person not in chosen:
+            others -= 1
+        if photo.person in chosen or others >= 0:
+            yield photo
 
 
 def content_mac(data: bytes, *, mac_key: bytes) -> str:
@@ -52,8 +73,8 @@ def scan(
     mac_key: bytes,
     erased: frozenset[str] = frozenset(),
     progress: Callable[[int], None] | None = None,
-) -> pd.DataFrame:
-    """Read every photo of a source once and return one row each, unreadable and skipped entries included.
+) -> Iterator[Row]:
+    """Read every photo of a source once and yield a row for each, then for each skipped entry.
 
     Args:
         source: the photos.
@@ -62,26 +83,22 @@ def scan(
         erased: keyed hashes of persons who were erased (:func:`person_mac`); nothing of theirs is read.
         progress: called with 1 after each photo.
     """
-    rows = []
-    allowed = [
-        p for p in source.photos() if not erased or person_mac(p.person, mac_key=mac_key) not in erased
-    ]
+
+    def is_erased(person: str) -> bool:
+        return bool(erased) and person_mac(person, mac_key=mac_key) in erased
+
+    def allowed() -> Iterator[Photo]:
+        return (photo for photo in source.photos() if not is_erased(photo.person))
+
     for photo in select_photos(allowed, limit):
         status, reason, mac = "indexed", "", ""
         try:
             mac = content_mac(source.read(photo), mac_key=mac_key)
         except ImageRefused as refusal:
             status, reason = "failed", refusal.reason
-        rows.append((image_id(photo.path), photo.person, photo.path, status, reason, mac, -1))
+        yield Row(image_id(photo.path), photo.person, photo.path, status, reason, mac)
         if progress:
             progress(1)
-    rows += [
-        (image_id(s.path), "", s.path, "skipped", s.reason, "", -1)
-        for s in source.skipped()
-        if not erased or person_mac(s.path.split("/")[0], mac_key=mac_key) not in erased
-    ]
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("image_id", ignore_index=True)
-    twice = table[table.image_id.duplicated()]
-    if len(twice):
-        raise UsageError(f"Expected one photo per id, got {twice.path.iloc[0]!r} twice. Rename one of them.")
-    return table
+    for entry in source.skipped():
+        if not is_erased(entry.path.split("/")[0]):
+            yield Row(image_id(entry.path), "", entry.path, "skipped", entry.reason, "")

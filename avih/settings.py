@@ -6,6 +6,7 @@ the key itself.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,10 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from avih.errors import UsageError
 from avih.evaluation.summary import Limits
 
-Recovery = Literal["keyed", "unmixed"]
+Recovery = Literal["keyed", "unmixed", "sealed"]
 Preset = Literal["fast", "paper"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Crop = Annotated[int, Field(ge=16, multiple_of=4)]
 
 
 class Frozen(BaseModel):
@@ -50,8 +52,8 @@ class AlignSettings(Frozen):
 class KeySettings(Frozen):
     """Which generator a new key gets and how it is trained; its seed is secret and comes from the system."""
 
-    architecture: Literal["codec", "resnet"] = Field(
-        "codec", description="Network: codec (keyed), resnet (papers)."
+    architecture: Literal["codec", "resnet", "none"] = Field(
+        "codec", description="Network: codec (keyed), resnet (papers), none (sealed)."
     )
     width: Count = Field(48, description="Channels of the first layer.")
     blocks: Count = Field(4, description="Residual blocks.")
@@ -67,12 +69,30 @@ class KeySettings(Frozen):
         0.0, ge=0, description="Weight of the PatchGAN term (pix2pix: 1, L1: 100)."
     )
     noise_levels: float = Field(8.0, ge=0, description="Most noise added while training, in grey levels.")
+    crop: Crop | None = Field(
+        None, description="Side of square training crops in pixels, 4 n; none: the template's size."
+    )
+    warm_up: int = Field(0, ge=0, description="Steps in which the step size rises to its first value.")
+    dropout: Fraction = Field(0.5, description="ResNet: share of features left out in training steps.")
+    train_trunk: bool = Field(
+        True, description="ResNet: train the residual blocks' convolutions, too; else they stay as drawn."
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Number format of training; auto: bfloat16 for a ResNet where it is faster."
+    )
     leak_budget: Count | None = Field(
         None, description="Most images that may ever be protected under the key; none: by recovery."
     )
 
+    @property
+    def training_steps(self) -> int:
+        """Training steps that there will be: none where there is no generator."""
+        return 0 if self.architecture == "none" else self.steps
+
     def options(self) -> dict[str, float]:
         """Return the arguments of the generator's constructor."""
+        if self.architecture == "none":
+            return {}
         options: dict[str, float] = {"width": self.width, "blocks": self.blocks}
         return (
             options if self.architecture == "codec" else options | {"trunk_norm_only": self.trunk_norm_only}
@@ -84,10 +104,12 @@ class ProtectSettings(Frozen):
 
     method: Literal["avih"] = Field("avih", description="Protection method.")
     recovery: Recovery = Field(
-        "keyed", description="keyed: generator and secret mixing. unmixed: the papers."
+        "keyed",
+        description="keyed: generator and secret mixing. sealed: an encrypted copy beside the image. unmixed: "
+        "the papers.",
     )
-    rule: Literal["closing", "decaying"] = Field(
-        "closing", description="Step rule: closing (fast), decaying (papers)."
+    rule: Literal["closing", "adaptive", "decaying"] = Field(
+        "closing", description="Step rule: closing (fast), adaptive (fast, unmixed), decaying (papers)."
     )
     steps: Count = Field(200, description="Most gradient steps per image.")
     step_size: float = Field(0.2, gt=0, description="First step, in units of the pixel range.")
@@ -98,11 +120,12 @@ class ProtectSettings(Frozen):
     stop_mse: float = Field(
         0.002, ge=0, description="Unmixed: squared recovery error an image must also reach to be done."
     )
+    feature_weight: float = Field(1.0, ge=0, description="Unmixed: weight of the feature term.")
     recovery_weight: float = Field(0.2, ge=0, description="Unmixed: weight mu of the recovery term.")
     variance_weight: float = Field(0.001, ge=0, description="Unmixed: weight lambda of the block variance.")
     batch_size: Count = Field(16, description="Images optimised together.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Keyed: number format of the first pass; auto: bfloat16 where it is faster."
+        "auto", description="Number format of a first pass (keyed), or of the generator (unmixed)."
     )
     minimum_cosine: Fraction = Field(0.98, description="Below it an image is marked below_quality.")
     minimum_ssim_d: Fraction = Field(0.5, description="Recovery below it marks an image below_quality.")
@@ -139,7 +162,24 @@ PAPER_KEY = KeySettings(
     ssim_weight=0.0,
     adversarial_weight=1.0,
     noise_levels=0.0,
+    precision="float32",
     leak_budget=20_000,  # far beyond what such a key bears; the papers' tables need whole data sets
+)
+FAST_UNMIXED_KEY = KeySettings(
+    architecture="resnet",
+    width=64,
+    blocks=9,
+    trunk_norm_only=True,
+    steps=600,
+    batch_size=4,
+    learning_rate=1e-3,
+    l1_weight=1.0,
+    ssim_weight=1.0,
+    noise_levels=0.0,
+    crop=64,
+    warm_up=20,
+    dropout=0.0,
+    train_trunk=False,
 )
 PAPER_PROTECT = ProtectSettings(
     recovery="unmixed",
@@ -149,23 +189,55 @@ PAPER_PROTECT = ProtectSettings(
     momentum=0.3,
     stop_cosine=None,
     batch_size=4,
+    precision="float32",
 )
+FAST_UNMIXED_PROTECT = ProtectSettings(
+    recovery="unmixed",
+    rule="adaptive",
+    steps=150,
+    step_size=0.6,
+    momentum=0.9,
+    stop_cosine=None,
+    feature_weight=1.5,
+    variance_weight=0.002,
+    recovery_weight=1.0,
+    batch_size=8,
+)
+SEALED_KEY = KeySettings(architecture="none")
+SEALED_PROTECT = ProtectSettings(recovery="sealed")
+
+ARCHITECTURE_OF: Mapping[Recovery, str] = {"keyed": "codec", "unmixed": "resnet", "sealed": "none"}
+_CHOICES: Mapping[tuple[str, str], tuple[KeySettings, ProtectSettings]] = {
+    ("fast", "keyed"): (KeySettings(), ProtectSettings()),
+    ("fast", "sealed"): (SEALED_KEY, SEALED_PROTECT),
+    ("fast", "unmixed"): (FAST_UNMIXED_KEY, FAST_UNMIXED_PROTECT),
+    ("paper", "unmixed"): (PAPER_KEY, PAPER_PROTECT),
+}
+_USUAL = {"fast": "keyed", "paper": "unmixed"}
 
 
-def preset(name: str, *, key_steps: int | None = None) -> RunSettings:
-    """Return the settings of a preset: ``fast`` (keyed, the default) or ``paper`` (Algorithm 1 of 000).
+def preset(name: str, *, recovery: str | None = None, key_steps: int | None = None) -> RunSettings:
+    """Return the settings of a preset.
+
+    Args:
+        name: ``fast``, or ``paper`` (Algorithm 1 of 000).
+        recovery: ``keyed`` (the default of ``fast``), ``sealed`` or ``unmixed`` (the only one of ``paper``).
+        key_steps: training steps of a new key's generator, in place of the preset's.
 
     Raises:
-        UsageError: there is no such preset.
+        UsageError: there is no such preset, it has no such recovery, or training steps for a key without one.
     """
-    if name == "fast":
-        settings = RunSettings()
-    elif name == "paper":
-        settings = RunSettings(key=PAPER_KEY, protect=PAPER_PROTECT)
-    else:
-        raise UsageError(f"Expected a preset of fast, paper; got {name!r}.")
-    if key_steps is None:
-        return settings
-    # Validated, which model_copy would not do.
-    key = KeySettings.model_validate(settings.key.model_dump() | {"steps": key_steps})
-    return settings.model_copy(update={"key": key})
+    chosen = _CHOICES.get((name, recovery or _USUAL.get(name, "")))
+    if chosen is None:
+        known = ", ".join(f"{preset} with {served}" for preset, served in _CHOICES)
+        got = f"{name!r} with {recovery!r}" if recovery else f"{name!r}"
+        raise UsageError(f"Expected a preset of fast, paper ({known}); got {got}.")
+    key, protect = chosen
+    if key_steps is not None:
+        if key.architecture == "none":
+            raise UsageError(
+                f"Expected no training steps for a sealed key, got {key_steps}: it has no generator to train."
+            )
+        # Validated, which model_copy would not do.
+        key = KeySettings.model_validate(key.model_dump() | {"steps": key_steps})
+    return RunSettings(key=key, protect=protect)

@@ -25,9 +25,6 @@ class StepRule(Protocol):
     def step(self, gradient: Tensor, loss: Tensor) -> tuple[Tensor, "StepRule"]:
         """Return what to subtract from the images, and the next state."""
 
-    def select(self, rows: Tensor) -> "StepRule":
-        """Keep the state of some images of the batch."""
-
 
 _EMPTY = torch.empty(0)
 
@@ -74,16 +71,6 @@ class DecayingMomentum:
         following = replace(self, velocity=velocity, sizes=sizes, rises=rises, previous=loss)
         return per_image(self.sizes) * velocity, following
 
-    def select(self, rows: Tensor) -> "DecayingMomentum":
-        """Keep some images."""
-        return replace(
-            self,
-            velocity=self.velocity[rows],
-            sizes=self.sizes[rows],
-            rises=self.rises[rows],
-            previous=self.previous[rows],
-        )
-
 
 @dataclass(frozen=True)
 class ClosingMomentum:
@@ -118,6 +105,43 @@ class ClosingMomentum:
         closing = (loss / self.full_loss).clamp(0, 1).sqrt().clamp_min(self.least)
         return per_image(self.step_size * closing) * velocity, replace(self, velocity=velocity)
 
-    def select(self, rows: Tensor) -> "ClosingMomentum":
-        """Keep some images."""
-        return replace(self, velocity=self.velocity[rows])
+
+@dataclass(frozen=True)
+class AdaptiveMomentum:
+    """The ``fast`` rule with a generator in the loop: Adam (Kingma and Ba, 2015, Algorithm 1), its step falling.
+
+    The step falls over ``steps`` along half a cosine. Large first steps matter: they move x' far from its start,
+    and with it from what any other generator could make of it.
+
+    Args:
+        step_size: first step, in units of the pixel range [0, 1].
+        momentum: beta_1, weight of the past in the mean of gradients.
+        spread: beta_2, weight of the past in the mean of squared gradients.
+        steps: when the step has fallen to ``least``.
+        least: smallest fraction of ``step_size``; below it nothing crosses a grey level any more.
+    """
+
+    step_size: float
+    steps: int
+    momentum: float = 0.9
+    spread: float = 0.9
+    least: float = 0.005
+    mean: Tensor = _EMPTY
+    square: Tensor = _EMPTY
+    ages: Tensor = _EMPTY
+
+    def start(self, images: Tensor) -> "AdaptiveMomentum":
+        """Return the rule at step 0."""
+        zeros = torch.zeros_like(images)
+        return replace(self, mean=zeros, square=zeros, ages=images.new_zeros(len(images)))
+
+    def step(self, gradient: Tensor, loss: Tensor) -> tuple[Tensor, "AdaptiveMomentum"]:
+        """Divide the mean gradient by the root of the mean square, value by value."""
+        ages = self.ages + 1
+        mean = self.momentum * self.mean + (1 - self.momentum) * gradient
+        square = self.spread * self.square + (1 - self.spread) * gradient.square()
+        root = (square / per_image(1 - self.spread**ages)).sqrt().clamp_min(torch.finfo(gradient.dtype).tiny)
+        done = ((ages - 1) / self.steps).clamp(0, 1)
+        falling = self.least + (1 - self.least) * (1 + torch.cos(torch.pi * done)) / 2
+        change = per_image(self.step_size * falling / (1 - self.momentum**ages)) * mean / root
+        return change, replace(self, mean=mean, square=square, ages=ages)

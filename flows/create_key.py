@@ -1,4 +1,4 @@
-"""Flow of the key stage: train a generator and seal a new key."""
+"""Flow of the key stage: train a generator, where the recovery has one, and seal a new key."""
 
 from prefect import flow
 
@@ -24,7 +24,7 @@ def create_key_flow(
     gate: GateSettings = GATE_SETTINGS,
 ) -> KeyMade:
     """Make and seal a key; activate it if it passes the activation gate."""
-    begin("key", settings.steps)
+    begin("key", max(1, settings.training_steps))
     return as_task(create_key, name="create key", retries=0)(
         store=store,
         settings=settings,

@@ -4,13 +4,13 @@ from prefect import flow
 
 import flows.environment  # noqa: F401  # before prefect
 from avih.settings import ProtectSettings
-from flows.shard_runs import ONE_AT_A_TIME, as_task, run_shards
+from flows.shard_runs import TWO_AT_A_TIME, as_task, run_shards
 from tasks.protect_shard import protect_shard
 from tasks.records import Place, ShardRecord
 from tasks.sign_manifest import sign_manifest
 
 
-@flow(name="protect-gallery", task_runner=ONE_AT_A_TIME, log_prints=False)
+@flow(name="protect-gallery", task_runner=TWO_AT_A_TIME, log_prints=False)
 def protect_gallery(
     *, place: Place, key_id: str, shards: list[int], settings: ProtectSettings
 ) -> list[ShardRecord]:

@@ -12,12 +12,15 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 import flows.environment  # noqa: F401  # before prefect
 from avih.errors import AvihError
-from avih.indexing import read_index
+from avih.index_file import shard_sizes
 from tasks.progress import begin, listening
 from tasks.records import Place, ShardRecord
 
 # One shard at a time: torch already uses all cores, and two shards would only share them.
 ONE_AT_A_TIME: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
+# Two shards share one batch (tasks/shared_batch.py): while one is read, measured or written, the other's images
+# keep the optimisation busy, and the batch stays full over the ends of shards.
+TWO_AT_A_TIME: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=2)
 LOOK_SECONDS = 5.0  # how often the progress artifact is brought up to date
 
 
@@ -87,8 +90,8 @@ def run_shards(
     Returns:
         One record per shard, in the order of ``numbers``.
     """
-    index = read_index(store=place.folder, gallery=place.gallery, version=place.version)
-    total = int(index["shard"].isin(numbers).sum())
+    sizes = shard_sizes(store=place.folder, gallery=place.gallery, version=place.version)
+    total = sum(sizes.get(number, 0) for number in numbers)
     work = as_task(function, name=f"{stage} shard")
     counter = Counter(stage=stage, total=total)
     percent, text = counter.described()

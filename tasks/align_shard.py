@@ -10,10 +10,10 @@ from avih.datasets import PhotoSource, open_source
 from avih.datasets.base import Photo
 from avih.errors import ImageRefused, IntegrityError
 from avih.images import decode_photo, encode_png
-from avih.indexing import read_index, rows_digest
+from avih.index_file import read_index, rows_digest
 from avih.keys import GalleryVault
 from avih.naming import ShardAddress
-from avih.protection import Picture
+from avih.recovery import Picture
 from avih.scanning import content_mac
 from avih.settings import AlignSettings
 from avih.shards import Sample, shard_state, write_shard
@@ -46,8 +46,7 @@ def align_shard(
         IntegrityError: without a source, and an earlier version does not hold every photo.
     """
     store, address = place.folder, ShardAddress("aligned", place.gallery, place.version, number)
-    index = read_index(store=store, gallery=place.gallery, version=place.version)
-    rows = index[index.shard == number].reset_index(drop=True)
+    rows = read_index(store=store, gallery=place.gallery, version=place.version, shard=number)
     inputs = rows_digest(rows)
     if shard_state(store, address, settings=settings, inputs_sha256=inputs) == "done":
         advance("align", len(rows))

@@ -9,7 +9,7 @@ from avih.attack.pairs import Pairs, lot
 from avih.errors import IntegrityError, UsageError
 from avih.evaluation.summary import COUNTED
 from avih.images import decode_png
-from avih.indexing import read_index
+from avih.index_file import shard_sizes
 from avih.shards import iter_samples, read_done, read_rows
 from tasks.originals import aligned_address, iter_originals
 from tasks.protect_shard import protected_address
@@ -72,8 +72,7 @@ def has_originals(place: Place) -> bool:
 
 
 def _shards(place: Place) -> list[int]:
-    index = read_index(store=place.folder, gallery=place.gallery, version=place.version)
-    return sorted(int(number) for number in index.shard.unique())
+    return list(shard_sizes(store=place.folder, gallery=place.gallery, version=place.version))
 
 
 def _protected_rows(place: Place, key_id: str) -> pd.DataFrame:

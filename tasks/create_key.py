@@ -1,4 +1,4 @@
-"""Key stage: train a generator on public pictures, draw a secret, seal both."""
+"""Key stage: train a generator on public pictures (none for sealed recovery), draw a secret, seal both."""
 
 import os
 import secrets
@@ -8,26 +8,27 @@ import numpy as np
 
 from avih.align import TEMPLATES
 from avih.datasets.pictures import pictures_of_folder, public_pictures
-from avih.errors import KeyRefused
-from avih.generators import save_generator
+from avih.device import chosen_device
+from avih.errors import KeyRefused, UsageError
+from avih.generators import build_generator, save_generator
 from avih.key_gate import GateSettings
 from avih.key_training import PictureSampler, train_generator
 from avih.keys import Key, KeyRecord, KeyStore, find_passphrase, new_secret
 from avih.naming import Store
-from avih.settings import KeySettings, Recovery
+from avih.settings import ARCHITECTURE_OF, KeySettings, Recovery
 from tasks.key_gate import GATE_SETTINGS, GateRecord, activate_key
 from tasks.progress import advance
 from tasks.records import Record
 
 
 class KeyMade(Record):
-    """A new key's public facts; ``gate`` if it went through the activation gate."""
+    """A new key's public facts; ``gate`` if it went through the activation gate, no loss without training."""
 
     key_id: str
     state: str
     architecture: str
     parameters: int
-    training_l1: float
+    training_l1: float | None
     gate: GateRecord | None = None
 
 
@@ -58,9 +59,27 @@ def create_key(
 
     Raises:
         KeyRefused: the passphrase cannot seal, or the gate refuses; the key then stays in pre_activation.
+        UsageError: the generator does not serve the recovery, or training pictures for a key without one.
     """
+    if settings.architecture != ARCHITECTURE_OF[recovery]:
+        raise UsageError(
+            f"Expected the architecture {ARCHITECTURE_OF[recovery]!r} for recovery {recovery!r}, got "
+            f"{settings.architecture!r}. Choose settings and recovery that fit."
+        )
     passphrase = find_passphrase(confirm=True)
     passphrase.require_length()  # a bad passphrase is told before minutes of training, not after
+    made = _without_generator if settings.architecture == "none" else _with_generator
+    key = made(settings=settings, template=template, pictures=pictures)
+    keys = KeyStore(Store(Path(store)).keys, passphrase)
+    record = keys.add(key, actor=actor, reason=reason, recovery=recovery)
+    if not activate:
+        return _made(record)
+    passed = activate_key(store=store, key_id=record.key_id, actor=actor, reason=reason, settings=gate)
+    return _made(keys.show(record.key_id), gate=passed)
+
+
+def _with_generator(*, settings: KeySettings, template: str, pictures: str | None) -> Key:
+    """Train the generator of a new key."""
     size = TEMPLATES[template]
     seed = secrets.randbits(63) | (1 << 62)
     sampler = PictureSampler(
@@ -70,7 +89,11 @@ def create_key(
         rng=np.random.default_rng(secrets.randbits(128)),
     )
     trained = train_generator(
-        settings=settings, sampler=sampler, seed=seed, progress=lambda done: advance("key", done)
+        settings=settings,
+        sampler=sampler,
+        seed=seed,
+        device=chosen_device(),
+        progress=lambda done: advance("key", done),
     )
     data = save_generator(trained.generator, architecture=settings.architecture, options=settings.options())
     recipe: dict[str, str | int | float] = {
@@ -78,13 +101,22 @@ def create_key(
         "pictures": "own folder" if pictures else "public",
         "training_l1": round(trained.losses["l1"], 5),
     }
-    key = Key.create(generator_bytes=data, recipe=recipe, training_seed=seed)
-    keys = KeyStore(Store(Path(store)).keys, passphrase)
-    record = keys.add(key, actor=actor, reason=reason, recovery=recovery)
-    if not activate:
-        return _made(record, training_l1=trained.losses["l1"])
-    passed = activate_key(store=store, key_id=record.key_id, actor=actor, reason=reason, settings=gate)
-    return _made(keys.show(record.key_id), training_l1=trained.losses["l1"], gate=passed)
+    return Key.create(generator_bytes=data, recipe=recipe, training_seed=seed)
+
+
+def _without_generator(*, settings: KeySettings, template: str, pictures: str | None) -> Key:
+    """Make a sealed key: a secret is all it takes."""
+    if pictures:
+        raise UsageError(
+            f"Expected no training pictures for a sealed key, got {pictures}: nothing is trained."
+        )
+    recipe: dict[str, str | int | float] = {"architecture": settings.architecture}
+    if settings.leak_budget is not None:
+        recipe["leak_budget"] = settings.leak_budget
+    generator = build_generator(architecture=settings.architecture, options=settings.options())
+    data = save_generator(generator, architecture=settings.architecture, options=settings.options())
+    advance("key")
+    return Key.create(generator_bytes=data, recipe=recipe, training_seed=None)
 
 
 def renew_secret(*, store: str, key_id: str, actor: str, reason: str) -> KeyMade:
@@ -105,16 +137,17 @@ def renew_secret(*, store: str, key_id: str, actor: str, reason: str) -> KeyMade
         )
     key = new_secret(keys.load(record.key_id, purpose="inspect"))
     made = keys.add(key, actor=actor, reason=reason, recovery=record.recovery)
-    return _made(made, training_l1=float(record.recipe["training_l1"]))
+    return _made(made)
 
 
-def _made(record: KeyRecord, *, training_l1: float, gate: GateRecord | None = None) -> KeyMade:
+def _made(record: KeyRecord, *, gate: GateRecord | None = None) -> KeyMade:
+    loss = record.recipe.get("training_l1")
     return KeyMade(
         key_id=record.key_id,
         state=str(record.state),
         architecture=record.architecture,
         parameters=record.parameters,
-        training_l1=training_l1,
+        training_l1=None if loss is None else float(loss),
         gate=gate,
     )
 

@@ -7,15 +7,17 @@ and the source itself. A kill in the middle is made good by the same command.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from avih.atomic import write_json
+from avih.atomic import remove_leftovers, write_json
 from avih.erasing import belongs_to, remember_erased, remove_shard, rewrite_shard, sign_again
 from avih.errors import IntegrityError, UsageError
 from avih.gallery import read_history, write_history
-from avih.indexing import read_index, rows_digest, shard_numbers, write_index
+from avih.index_file import count_index, iter_index, read_index, rows_digest, shard_sizes, write_index
 from avih.manifest import MANIFEST_FILE, verify_gallery
 from avih.naming import ShardAddress, Store
 from avih.scanning import person_mac
@@ -44,15 +46,14 @@ def erase_person(*, store: Store, gallery: str, person: str) -> Erased:
         IntegrityError: a version is not as it was signed; it is not signed anew.
     """
     versions = store.versions(gallery)
-    tables = {v: read_index(store=store, gallery=gallery, version=v) for v in versions}
-    ids = {str(name) for table in tables.values() for name in table.image_id[belongs_to(table, person)]}
+    ids = {name for version in versions for name in _names_of(store, gallery, version, person)}
     journal = store.erased(gallery).with_name("erasing.json")
     if not ids and not journal.exists():
         raise UsageError(
             f"Expected a person of gallery {gallery}, got {person!r}, whom no version knows. Names are those of "
             "the source's folders, letter by letter."
         )
-    alone = [v for v, table in tables.items() if len(table) and belongs_to(table, person).all()]
+    alone = [v for v in versions if _is_alone(store, gallery, v, person)]
     if alone:
         raise UsageError(
             f"Expected others beside {person!r} in every version, got {', '.join(alone)}, which hold nobody "
@@ -66,10 +67,13 @@ def erase_person(*, store: Store, gallery: str, person: str) -> Erased:
     begin("erase", len(versions))
     digests = {}
     for version in versions:
-        digests[version] = _erase_from(store, gallery, version, person, tables[version], mac_key)
+        digests[version] = _erase_from(store, gallery, version, person, mac_key)
         advance("erase")
     _sign_history(store, gallery, {v: d for v, d in digests.items() if d}, mac_key)
     _remove_pictures(store, gallery)
+    remove_leftovers(
+        store.gallery_root("index", gallery).parent
+    )  # a killed run's list of photos names everybody
     searched, found = search_store(store, words={person, *ids})
     journal.unlink(missing_ok=True)
     return Erased(
@@ -79,8 +83,23 @@ def erase_person(*, store: Store, gallery: str, person: str) -> Erased:
 
 def what_would_go(*, store: Store, gallery: str, person: str) -> dict[str, int]:
     """Count the photos of a person by version; nothing changes."""
-    tables = {v: read_index(store=store, gallery=gallery, version=v) for v in store.versions(gallery)}
-    return {version: int(belongs_to(table, person).sum()) for version, table in tables.items()}
+    return {v: len(_names_of(store, gallery, v, person)) for v in store.versions(gallery)}
+
+
+def _names_of(store: Store, gallery: str, version: str, person: str) -> list[str]:
+    pieces = iter_index(store=store, gallery=gallery, version=version)
+    return [str(name) for piece in pieces for name in piece.image_id[belongs_to(piece, person)]]
+
+
+def _is_alone(store: Store, gallery: str, version: str, person: str) -> bool:
+    photos = count_index(store=store, gallery=gallery, version=version)
+    return photos > 0 and not any(len(piece) for piece in _others(store, gallery, version, person))
+
+
+def _others(store: Store, gallery: str, version: str, person: str) -> Iterator[pd.DataFrame]:
+    """Yield the index of a version without a person, piece by piece."""
+    for piece in iter_index(store=store, gallery=gallery, version=version):
+        yield piece[~belongs_to(piece, person)].reset_index(drop=True)
 
 
 def _verify(store: Store, gallery: str, versions: list[str], mac_key: bytes) -> None:
@@ -100,16 +119,16 @@ def _verify(store: Store, gallery: str, versions: list[str], mac_key: bytes) -> 
                 )
 
 
-def _erase_from(
-    store: Store, gallery: str, version: str, person: str, index: pd.DataFrame, mac_key: bytes
-) -> str | None:
+def _erase_from(store: Store, gallery: str, version: str, person: str, mac_key: bytes) -> str | None:
     """Take the person out of one version, the index last; return the new manifest's digest, if it has one."""
-    others = index[~belongs_to(index, person)].reset_index(drop=True)
-    left = shard_numbers(others) if len(others) else ()
-    keys = store.keys_of(gallery, version)
-    for number in shard_numbers(index):
+    at: dict[str, Any] = {"store": store, "gallery": gallery, "version": version}
+    left, keys = [], store.keys_of(gallery, version)
+    for number in shard_sizes(**at):
         address = ShardAddress("aligned", gallery, version, number)
-        inputs = rows_digest(others[others.shard == number])
+        rows = read_index(**at, shard=number)
+        others = rows[~belongs_to(rows, person)]
+        left += [number] if len(others) else []
+        inputs = rows_digest(others)
         aligned = rewrite_shard(store=store, address=address, person=person, inputs_sha256=inputs)
         for key_id in keys:
             _erase_protected(
@@ -120,8 +139,8 @@ def _erase_from(
         folder = store.folder("protected", gallery=gallery, version=version, key_id=key_id)
         if left and (folder / MANIFEST_FILE).exists():
             digest = sign_again(store=store, gallery=gallery, version=version, key_id=key_id,
-                                numbers=list(left), mac_key=mac_key)  # fmt: skip
-    write_index(store=store, gallery=gallery, version=version, table=others)
+                                numbers=left, mac_key=mac_key)  # fmt: skip
+    write_index(**at, pieces=_others(store, gallery, version, person))
     return digest
 
 

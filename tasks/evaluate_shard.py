@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +11,21 @@ import torch
 from torch import nn
 
 from avih.atomic import atomic_file, write_json
-from avih.errors import AvihError, IntegrityError
+from avih.errors import AvihError, IntegrityError, KeyRefused
 from avih.evaluation.lpips_metric import Lpips, Unavailable
 from avih.evaluation.metrics import ssim
-from avih.images import decode_png, to_tensor
+from avih.images import to_tensor
 from avih.keys import KeyStore
 from avih.naming import ShardAddress, Store
-from avih.protection import Picture, recover
+from avih.recovery import Picture, Stored, recover
 from avih.settings import Recovery
 from avih.shards import iter_samples, read_done, read_rows
 from tasks import opened
 from tasks.originals import in_batches, iter_originals
 from tasks.progress import advance
-from tasks.protect_shard import nonce_of, protected_address
+from tasks.protect_shard import protected_address
 from tasks.records import Place, ShardRecord
+from tasks.stored import stored_of
 
 BATCH = 32
 METRICS = ("ssim_e", "ssim_d", "lpips_e", "lpips_d", "cos", "wrong_key_ssim_d", "seconds", "steps")
@@ -70,8 +71,8 @@ def _measure(
     seconds = _seconds_per_image(store.shard(address, "timing.json"))
     originals = ((name, picture) for name, picture in iter_originals(place, number) if name in stored)
     for names, pictures in in_batches(originals, BATCH):
-        files = [stored[name] for name in names]
-        for name, measured in zip(names, gauge.measure(pictures, files), strict=True):
+        samples = [stored_of(name, stored[name]) for name in names]
+        for name, measured in zip(names, gauge.measure(pictures, samples), strict=True):
             rows[name] |= measured | {"seconds": seconds}
             advance("evaluate")
     advance("evaluate", len(rows) - len(stored))
@@ -96,22 +97,22 @@ class _Gauge:
         self.recogniser = opened.recogniser(place.recogniser, root)
         self.wrong = wrong_key(root, key_id=key_id, recovery=recovery, generator=self.generator)
 
-    def measure(
-        self, originals: Sequence[Picture], files: Sequence[Mapping[str, bytes]]
-    ) -> list[dict[Hashable, object]]:
+    def measure(self, originals: Sequence[Picture], stored: Sequence[Stored]) -> list[dict[Hashable, object]]:
         """Return the fields of each image, from its bytes on disk."""
-        protected = [decode_png(file["png"]) for file in files]
-        nonces = [nonce_of(file) for file in files]
-        recovered = self._recover(protected, nonces, self.secret, self.generator)
-        wrong = self._recover(protected, nonces, *self.wrong) if self.wrong else None
+        protected = [one.pixels for one in stored]
+        recovered = recover(stored, secret=self.secret, generator=self.generator, recovery=self.recovery)
+        wrong: Sequence[Picture | None] = [None] * len(stored)
+        if self.wrong:
+            wrong = guess(stored, key=self.wrong, recovery=self.recovery)
         first, second = self._features(originals), self._features(protected)
         results: list[dict[Hashable, object]] = []
         for i, original in enumerate(originals):
+            guessed = wrong[i]
             fields: dict[Hashable, object] = {
                 "ssim_e": ssim(original, protected[i]),
                 "ssim_d": ssim(original, recovered[i]),
                 "cos": float(first[i] @ second[i]),
-                "wrong_key_ssim_d": ssim(original, wrong[i]) if wrong else None,
+                "wrong_key_ssim_d": None if guessed is None else ssim(original, guessed),
                 "feature_original": first[i],
                 "feature_protected": second[i],
             }
@@ -121,13 +122,6 @@ class _Gauge:
             results.append(fields)
         return results
 
-    def _recover(
-        self, stored: list[Picture], nonces: list[str], secret: bytes, generator: nn.Module
-    ) -> list[Picture]:
-        return recover(
-            stored=stored, nonces=nonces, secret=secret, generator=generator, recovery=self.recovery
-        )
-
     def _features(self, pictures: Sequence[Picture]) -> np.ndarray:
         with torch.no_grad():
             return self.recogniser(to_tensor(list(pictures))).double().numpy()
@@ -136,12 +130,12 @@ class _Gauge:
 def wrong_key(
     root: Path, *, key_id: str, recovery: Recovery, generator: nn.Module
 ) -> tuple[bytes, nn.Module] | None:
-    """Choose a wrong key: a fresh secret for keyed recovery, the store's other generator for unmixed.
+    """Choose a wrong key: a fresh secret for keyed and sealed recovery, the store's other generator for unmixed.
 
     Returns:
         Secret and generator, or None when unmixed recovery has no second generator to try.
     """
-    if recovery == "keyed":
+    if recovery != "unmixed":
         return secrets.token_bytes(32), generator
     keys = KeyStore(Store(root).keys)
     for record in reversed(keys.list()):
@@ -152,3 +146,19 @@ def wrong_key(
                 continue
             return other.secret.reveal(), network
     return None
+
+
+def guess(
+    stored: Sequence[Stored], *, key: tuple[bytes, nn.Module], recovery: Recovery
+) -> Sequence[Picture | None]:
+    """Recover with a wrong key; None where it is refused, as every sealed copy refuses it."""
+    secret, generator = key
+    if recovery != "sealed":
+        return recover(stored, secret=secret, generator=generator, recovery=recovery)
+    guessed: list[Picture | None] = []
+    for one in stored:
+        try:
+            guessed += recover([one], secret=secret, generator=generator, recovery=recovery)
+        except KeyRefused:
+            guessed.append(None)
+    return guessed

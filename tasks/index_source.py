@@ -18,8 +18,8 @@ from tasks.run_record import RunMissing, load_run
 
 def count_photos(*, source: str, settings: IndexSettings) -> int:
     """Count the photos that an index of the source would read."""
-    photos = list(open_source(source=source, layout=settings.layout).photos())
-    return len(select_photos(photos, settings.limit))
+    photos = open_source(source=source, layout=settings.layout).photos
+    return sum(1 for _ in select_photos(photos, settings.limit))
 
 
 def index_source(*, store: str, gallery: str, source: str, settings: IndexSettings) -> IndexRecord:

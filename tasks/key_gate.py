@@ -56,7 +56,8 @@ def check_key(*, store: str, key_id: str, settings: GateSettings = GATE_SETTINGS
     keys = KeyStore(Store(Path(store)).keys)
     record = keys.require(key_id, purpose="inspect")
     new = _open(store, record)
-    live = [_open(store, other) for other in keys.list() if _counts(other) and other.key_id != new.key_id]
+    others = [] if new.recovery == "sealed" else keys.list()
+    live = [_open(store, other) for other in others if _counts(other) and other.key_id != new.key_id]
     begin("gate", settings.images * (1 + len(live)))
     figures = measure(
         new=new,

@@ -3,8 +3,11 @@
 Opening a key runs scrypt and a recogniser's probe runs a network; doing either per shard would be waste.
 """
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from pathlib import Path
+from threading import RLock
+from typing import ParamSpec, TypeVar
 
 from torch import nn
 
@@ -17,14 +20,34 @@ from avih.recognisers import Recogniser, load_recogniser
 from avih.settings import AlignSettings
 from tasks.records import RecogniserChoice
 
+_Params = ParamSpec("_Params")
+_Result = TypeVar("_Result")
+_opening = RLock()
 
-@lru_cache(maxsize=4)
+
+def _once(function: Callable[_Params, _Result]) -> Callable[_Params, _Result]:
+    """Remember a few results; two shards that ask at the same time open it once."""
+    cached = lru_cache(maxsize=8)(function)
+    _caches.append(cached.cache_clear)
+
+    @wraps(function)
+    def opened(*args: _Params.args, **kwargs: _Params.kwargs) -> _Result:
+        with _opening:
+            return cached(*args, **kwargs)  # type: ignore[arg-type]  # all arguments here are hashable
+
+    return opened
+
+
+_caches: list[Callable[[], None]] = []
+
+
+@_once
 def recogniser(choice: RecogniserChoice, store: Path) -> Recogniser:
     """Load a recogniser and check its probe."""
     return load_recogniser(card=choice.card, weights=choice.weights_path, cache=Store(store).sources)
 
 
-@lru_cache(maxsize=4)
+@_once
 def aligner(settings: AlignSettings) -> Aligner:
     """Load MTCNN."""
     return Aligner(
@@ -34,13 +57,13 @@ def aligner(settings: AlignSettings) -> Aligner:
     )
 
 
-@lru_cache(maxsize=4)
+@_once
 def vault(store: Path) -> Vault:
     """Open the vault of sealed originals; made when the first original is sealed."""
     return Vault(Store(store).keys)
 
 
-@lru_cache(maxsize=8)
+@_once
 def _sealed_key(store: Path, key_id: str) -> tuple[Key, nn.Module]:
     opened = KeyStore(Store(store).keys).load(key_id, purpose="inspect")
     return opened, load_generator(opened.generator_bytes)
@@ -58,5 +81,5 @@ def key(store: Path, *, key_id: str, purpose: Purpose) -> tuple[Key, nn.Module]:
 
 def forget() -> None:
     """Drop everything opened, so that tests see files as they are."""
-    for cached in (recogniser, aligner, vault, _sealed_key):
-        cached.cache_clear()
+    for clear in _caches:
+        clear()

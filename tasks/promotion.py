@@ -1,13 +1,15 @@
 """Promote stage: the gates before a version goes live, the switch itself, and the way back."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from avih.errors import IntegrityError, QualityBelowLimits
 from avih.evaluation.summary import Limits
 from avih.gallery import Promotion, promote, read_history, version_before
-from avih.indexing import read_index, shard_numbers
+from avih.index_file import count_index, iter_index, shard_sizes
 from avih.manifest import read_manifest, verify_gallery
 from avih.naming import Store
+from avih.photo_tables import Pictures, photo_tables, rows_of
 from avih.shards import WITH_SAMPLE, read_rows
 from tasks import opened
 from tasks.protect_shard import protected_address
@@ -33,28 +35,23 @@ def current_version(store: Store, gallery: str) -> Promotion | None:
 def gate(*, place: Place, key_id: str, summary: GallerySummary, limits: Limits) -> tuple[str, ...]:
     """Return one sentence per reason why a version must not go live; none means that it may."""
     store = place.folder
-    index = read_index(store=store, gallery=place.gallery, version=place.version)
+    indexed = count_index(store=store, gallery=place.gallery, version=place.version)
     reasons = list(summary.broken_limits)
     counted = sum(summary.counts.values())
-    if counted != len(index):
-        reasons.append(f"accounting: the index holds {len(index)} photos, the version accounts for {counted}")
+    if counted != indexed:
+        reasons.append(f"accounting: the index holds {indexed} photos, the version accounts for {counted}")
     current = current_version(store, place.gallery)
     if current is None or current.version == place.version:
         return tuple(reasons)
-    before = read_index(store=store, gallery=place.gallery, version=current.version)
-    now = dict(zip(index.image_id, index.content_mac, strict=True))
-    then = dict(zip(before.image_id, before.content_mac, strict=True))
-    had = _with_picture(place.model_copy(update={"version": current.version}), current.key_id)
-    gone = sum(now.get(name) != then[name] for name in had)
-    if gone > limits.removed_max * len(had):
+    pictures = what_became_of_pictures(place, key_id, current)
+    if pictures.gone > limits.removed_max * pictures.had:
         reasons.append(
-            f"{gone} of {len(had)} photos of {current.version} are gone or changed, more than the share "
-            f"{limits.removed_max:g}: is the source whole? If so, promote by hand"
+            f"{pictures.gone} of {pictures.had} photos of {current.version} are gone or changed, more than the "
+            f"share {limits.removed_max:g}: is the source whole? If so, promote by hand"
         )
-    lost = had & {name for name, mac in now.items() if mac == then.get(name)} - _with_picture(place, key_id)
-    if lost:
+    if pictures.lost:
         reasons.append(
-            f"{len(lost)} photos that {current.version} protects and that did not change have no protected "
+            f"{pictures.lost} photos that {current.version} protects and that did not change have no protected "
             "picture now; their rows say why"
         )
     return tuple(reasons)
@@ -113,10 +110,22 @@ def refuse(reasons: tuple[str, ...], *, place: Place, serving: str | None) -> No
         )
 
 
-def _with_picture(place: Place, key_id: str) -> set[str]:
-    index = read_index(store=place.folder, gallery=place.gallery, version=place.version)
-    names: set[str] = set()
-    for number in shard_numbers(index):
+def what_became_of_pictures(place: Place, key_id: str, current: Promotion) -> Pictures:
+    """Say what becomes of the current version's pictures if ``place`` takes over."""
+    before = place.model_copy(update={"version": current.version})
+    with photo_tables(store=place.folder, gallery=place.gallery) as tables:
+        tables.load("before", rows_of(iter_index(**_index_of(before))))
+        tables.load("after", rows_of(iter_index(**_index_of(place))))
+        tables.add_pictures("before", _with_picture(before, current.key_id))
+        tables.add_pictures("after", _with_picture(place, key_id))
+        return tables.pictures()
+
+
+def _index_of(place: Place) -> dict[str, Any]:
+    return {"store": place.folder, "gallery": place.gallery, "version": place.version}
+
+
+def _with_picture(place: Place, key_id: str) -> Iterator[str]:
+    for number in shard_sizes(**_index_of(place)):
         rows = read_rows(place.folder, protected_address(place, key_id, number))
-        names |= set(rows.image_id[rows.status.isin(WITH_SAMPLE)])
-    return names
+        yield from rows.image_id[rows.status.isin(WITH_SAMPLE)]

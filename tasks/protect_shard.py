@@ -1,8 +1,7 @@
 """Protect stage: hide every aligned face of one shard and store it with its nonce."""
 
 import json
-import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +13,17 @@ from avih.errors import UsageError
 from avih.evaluation.metrics import ssim
 from avih.images import decode_png, encode_png
 from avih.keys import LeakBudget
+from avih.loop import Hidden
 from avih.naming import ShardAddress
-from avih.protection import Picture, Protected, Protector, recover
+from avih.protection import Protected, Protector
+from avih.recovery import Picture, Stored, recover
 from avih.settings import ProtectSettings
 from avih.shards import DoneRecord, Sample, file_sha256, read_done, read_rows, shard_state, write_shard
 from tasks import opened
-from tasks.originals import aligned_address, in_batches, iter_originals
+from tasks.originals import aligned_address, iter_originals
 from tasks.progress import advance
 from tasks.records import Place, ShardRecord
+from tasks.shared_batch import shared_batch
 
 COLUMNS = ("nonce", "file_sha256", "cos", "ssim_d", "steps")  # what protecting adds to an aligned row
 
@@ -64,9 +66,7 @@ def protect_shard(*, place: Place, key_id: str, number: int, settings: ProtectSe
     key, generator = opened.key(store.root, key_id=key_id, purpose="protect")
     _reserve(place, key_id, number, images=aligned.samples - len(carried.files))
     protector = Protector(key.secret.reveal(), generator, recogniser, settings, place.version)
-    began = time.perf_counter()
-    table, samples = _protect(place, key_id, number, rows, protector, carried)
-    seconds = time.perf_counter() - began
+    table, samples, seconds = _protect(place, key_id, number, rows, protector, carried)
     done = write_shard(store=store, address=address, samples=samples, rows=table, key_id=key_id, **made_with)
     # Kept apart: times differ between runs, and the same input must give the same shard bytes.
     images = len(samples) - len(carried.files)
@@ -105,38 +105,60 @@ def _reserve(place: Place, key_id: str, number: int, *, images: int) -> None:
 
 def _protect(
     place: Place, key_id: str, number: int, aligned: pd.DataFrame, protector: Protector, carried: Carried
-) -> tuple[pd.DataFrame, list[Sample]]:
+) -> tuple[pd.DataFrame, list[Sample], float]:
+    """Return the shard's rows, its samples, and the seconds that its images took of the optimisation."""
     rows = {row["image_id"]: dict(row) for row in aligned.to_dict("records")}
     samples = [Sample(key=name, files=files) for name, files in carried.files.items()]
     for name in carried.files:
         rows[name] |= {field: carried.rows[name][field] for field in ("status", "reason", *COLUMNS)}
-    fresh = ((name, x) for name, x in iter_originals(place, number) if name not in carried.files)
     advance("protect", len(carried.files))
-    for images, pictures in in_batches(fresh, protector.settings.batch_size):
-        finished = protector.protect(
-            pictures=pictures, images=images, progress=lambda done: advance("protect", done)
-        )
-        for image, picture, hidden in zip(images, pictures, finished, strict=True):
-            png = encode_png(hidden.pixels)
-            label = {"gallery": place.gallery, "version": place.version, "key_id": key_id, "nonce": hidden.nonce,
-                     "recovery": protector.settings.recovery, "person": rows[image]["person"]}  # fmt: skip
-            files = {"png": png, "json": json.dumps(label, sort_keys=True).encode()}
-            samples.append(Sample(key=image, files=files))
-            rows[image] |= _judged(protector, picture, hidden, png)
+    fresh = ((name, x) for name, x in iter_originals(place, number) if name not in carried.files)
+    seconds = 0.0
+    for image, picture, hidden in _hidden(place, key_id, protector, fresh):
+        done = protector.finish(hidden, picture)
+        png = encode_png(done.pixels)
+        label = {"gallery": place.gallery, "version": place.version, "key_id": key_id, "nonce": done.nonce,
+                 "recovery": protector.settings.recovery, "person": rows[image]["person"]}  # fmt: skip
+        files = {"png": png, "json": json.dumps(label, sort_keys=True).encode()}
+        if done.sealed is not None:
+            files["sealed"] = done.sealed
+        samples.append(Sample(key=image, files=files))
+        rows[image] |= _judged(protector, image, picture, done, png)
+        seconds += hidden.seconds
+        advance("protect")
     advance("protect", len(rows) - len(samples))
     table = pd.DataFrame(list(rows.values())).drop(columns=["confidence"])
-    return table.reindex(columns=[*table.columns, *(c for c in COLUMNS if c not in table.columns)]), samples
+    table = table.reindex(columns=[*table.columns, *(c for c in COLUMNS if c not in table.columns)])
+    return table, samples, seconds
 
 
-def _judged(protector: Protector, picture: Picture, hidden: Protected, png: bytes) -> dict[Hashable, object]:
+def _hidden(
+    place: Place, key_id: str, protector: Protector, pictures: Iterator[tuple[str, Picture]]
+) -> Iterator[tuple[str, Picture, Hidden]]:
+    """Hide pictures in the batch that this process's shards share, and yield them as they are done."""
+    under_way: dict[str, Picture] = {}
+
+    def remembered() -> Iterator[tuple[str, Picture]]:
+        for image, picture in pictures:
+            under_way[image] = picture
+            yield image, picture
+
+    same = (place.store, place.recogniser, key_id, protector.settings.digest())
+    batch = shared_batch(same, protector.loop)
+    # Twice the batch: while one half is worked on, the other is prepared and waits.
+    for hidden in batch.hide(protector.jobs(remembered()), ahead=2 * protector.settings.batch_size):
+        image = hidden.job.ticket.image
+        yield image, under_way.pop(image), hidden
+
+
+def _judged(
+    protector: Protector, image: str, picture: Picture, hidden: Protected, png: bytes
+) -> dict[Hashable, object]:
     """Return the row fields of one protected image, measured on the bytes that are stored."""
-    recovered = recover(
-        stored=[decode_png(png)],
-        nonces=[hidden.nonce],
-        secret=protector.secret,
-        generator=protector.generator,
-        recovery=protector.settings.recovery,
-    )[0]
+    stored = Stored(image, decode_png(png), hidden.nonce, hidden.sealed)
+    (recovered,) = recover(
+        [stored], secret=protector.secret, generator=protector.generator, recovery=protector.settings.recovery
+    )
     similarity = ssim(picture, recovered)
     settings = protector.settings
     reasons = []

@@ -3,15 +3,16 @@
 from pathlib import Path
 
 from avih.atomic import write_bytes
-from avih.errors import IntegrityError, UsageError
-from avih.images import decode_png, encode_png
-from avih.protection import recover
+from avih.errors import IntegrityError, KeyRefused, UsageError
+from avih.images import encode_png
+from avih.recovery import check_recovery, recover
 from avih.settings import Recovery
 from avih.shards import file_sha256, iter_samples, read_rows
 from tasks import opened
 from tasks.progress import advance
-from tasks.protect_shard import nonce_of, protected_address
+from tasks.protect_shard import protected_address
 from tasks.records import Place, Record
+from tasks.stored import stored_of
 
 
 class Recovered(Record):
@@ -27,7 +28,8 @@ def recover_shard(
 ) -> Recovered:
     """Recover the images of one shard (all, or those named) as PNG files of mode 0600.
 
-    A stored file that is not the one its row names is refused and listed; the others are recovered.
+    A stored file that is not the one its row names, or a sealed copy that does not open, is refused and listed;
+    the others are recovered.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(
@@ -37,6 +39,7 @@ def recover_shard(
     address = protected_address(place, key_id, number)
     expected = read_rows(place.folder, address).set_index("image_id").file_sha256.to_dict()
     key, generator = opened.key(place.folder.root, key_id=key_id, purpose="recover")
+    check_recovery(recovery, generator)  # a key of another kind is no fault of the files
     written, refused = 0, []
     for sample in iter_samples(place.folder, address):
         if images is not None and sample.key not in images:
@@ -46,17 +49,15 @@ def recover_shard(
             refused.append(sample.key)
             continue
         try:
-            picture, nonce = decode_png(sample.files["png"]), nonce_of(sample.files)
-        except (IntegrityError, ValueError, KeyError):
+            (picture,) = recover(
+                [stored_of(sample.key, sample.files)],
+                secret=key.secret.reveal(),
+                generator=generator,
+                recovery=recovery,
+            )
+        except (IntegrityError, KeyRefused):
             refused.append(sample.key)
             continue
-        recovered = recover(
-            stored=[picture],
-            nonces=[nonce],
-            secret=key.secret.reveal(),
-            generator=generator,
-            recovery=recovery,
-        )
-        write_bytes(folder / f"{sample.key}.png", encode_png(recovered[0]), mode=0o600)
+        write_bytes(folder / f"{sample.key}.png", encode_png(picture), mode=0o600)
         written += 1
     return Recovered(folder=str(folder), written=written, refused=tuple(refused))

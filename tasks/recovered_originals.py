@@ -5,20 +5,22 @@ from typing import Any
 import pandas as pd
 
 from avih.errors import IntegrityError
-from avih.images import decode_png, encode_png
-from avih.indexing import read_index, rows_digest
+from avih.images import encode_png
+from avih.index_file import read_index, rows_digest
 from avih.naming import ShardAddress
-from avih.protection import recover
+from avih.recovery import recover
 from avih.settings import AlignSettings, Recovery
 from avih.shards import Sample, iter_samples, read_rows, shard_state, write_shard
 from tasks import opened
 from tasks.align_shard import sealed_name
 from tasks.originals import aligned_address
 from tasks.progress import advance
-from tasks.protect_shard import COLUMNS, nonce_of, protected_address
+from tasks.protect_shard import COLUMNS, protected_address
 from tasks.records import Place, ShardRecord
+from tasks.stored import stored_of
 
 NOTE = "recovered from a protected picture"
+EXACT_NOTE = "opened from the sealed copy of an earlier version: exact"
 
 
 def seal_recovered(
@@ -26,12 +28,11 @@ def seal_recovered(
 ) -> ShardRecord:
     """Write one aligned shard of version ``place`` from what ``old_key`` recovers of version ``old``.
 
-    The loss is that of one recovery; the row of each picture says so and keeps its SSIM_d.
+    The loss is that of one recovery, none for sealed ones; the row of each picture says so and keeps its SSIM_d.
     """
     store = place.folder
     address: ShardAddress = aligned_address(place, number)
-    index = read_index(store=store, gallery=place.gallery, version=place.version)
-    rows = index[index.shard == number].reset_index(drop=True)
+    rows = read_index(store=store, gallery=place.gallery, version=place.version, shard=number)
     made_from: dict[str, Any] = {"settings": settings, "inputs_sha256": rows_digest(rows)}
     if shard_state(store, address, **made_from) == "done":
         advance("align", len(rows))
@@ -48,22 +49,22 @@ def seal_recovered(
     samples = []
     for sample in iter_samples(store, protected_address(old, old_key, number)):
         picture = recover(
-            stored=[decode_png(sample.files["png"])], nonces=[nonce_of(sample.files)], recovery=recovery,
-            secret=key.secret.reveal(), generator=generator,
+            [stored_of(sample.key, sample.files)], secret=key.secret.reveal(), generator=generator,
+            recovery=recovery,
         )[0]  # fmt: skip
         blob = vault.seal(encode_png(picture), name=sealed_name(macs[sample.key], sample.key))
         samples.append(Sample(key=sample.key, files={"sealed": blob}))
         advance("align")
-    table = _aligned_rows(before, {sample.key for sample in samples})
+    table = _aligned_rows(before, {sample.key for sample in samples}, exact=recovery == "sealed")
     done = write_shard(store=store, address=address, samples=samples, rows=table, **made_from)
     return ShardRecord(number=number, counts=dict(done.counts), made=True)
 
 
-def _aligned_rows(before: pd.DataFrame, recovered: set[str]) -> pd.DataFrame:
+def _aligned_rows(before: pd.DataFrame, recovered: set[str], *, exact: bool) -> pd.DataFrame:
     """Turn rows of a protected shard back into rows of an aligned one."""
     table = before.drop(columns=list(COLUMNS)).assign(confidence=float("nan"))
     back = table.image_id.isin(recovered)
-    loss = before.ssim_d.map(lambda value: f"{NOTE}, SSIM_d {value:.3f}")
+    loss = before.ssim_d.map(lambda value: EXACT_NOTE if exact else f"{NOTE}, SSIM_d {value:.3f}")
     table.loc[back, "status"] = "aligned"
     table.loc[back, "reason"] = ""
     table.loc[back, "note"] = loss[back]

@@ -106,7 +106,8 @@ def plan_rotation(
         plan = save_plan(place, RotationPlan(
             gallery=gallery, old_version=current.version, old_key=current.key_id, recovery=recovery,
             version=next_version(store=place, gallery=gallery), reason=reason, compromised=compromised,
-            retrain_generator=retrain_generator or recovery == "unmixed", origin=origin, approve=approve,
+            retrain_generator=recovery == "unmixed" or (retrain_generator and recovery != "sealed"),
+            origin=origin, approve=approve,
             began=datetime.now(UTC).isoformat(timespec="seconds"),
         ))  # fmt: skip
     asked = {"origin": origin if origin == "recovered" else plan.origin,

@@ -3,20 +3,18 @@
 from dataclasses import dataclass, field
 
 import pandas as pd
-from torch import nn
 
+from avih.evaluation.contact_sheet import tile
 from avih.evaluation.plots import FEWEST_IMAGES
-from avih.evaluation.summary import COUNTED
-from avih.images import decode_png
-from avih.indexing import read_index
-from avih.protection import Picture, recover
+from avih.recovery import Picture, recover
 from avih.settings import Recovery
 from avih.shards import iter_samples
 from tasks import opened
-from tasks.evaluate_shard import wrong_key
+from tasks.evaluate_shard import guess, wrong_key
 from tasks.originals import iter_originals
-from tasks.protect_shard import nonce_of, protected_address
+from tasks.protect_shard import protected_address
 from tasks.records import Place
+from tasks.stored import stored_of
 
 
 @dataclass
@@ -36,26 +34,32 @@ class ContactRows:
         return columns + ([("wrong key", self.wrong)] if self.wrong else [])
 
 
+def sample_size(most: int) -> int:
+    """Return how many photos a sample for ``most`` of them on a contact sheet holds: the plots need some too."""
+    return max(most, FEWEST_IMAGES)
+
+
 def collect_rows(
-    *, place: Place, key_id: str, rows: pd.DataFrame, recovery: Recovery, most: int
+    *, place: Place, key_id: str, chosen: pd.DataFrame, recovery: Recovery, most: int
 ) -> ContactRows:
-    """Read a sample of one gallery version: one photo per person first."""
-    usable = rows[rows.status.isin(COUNTED)]
-    spread = usable.assign(turn=usable.groupby("person").cumcount()).sort_values(["turn", "image_id"])
-    chosen = spread.head(max(most, FEWEST_IMAGES)).merge(_shards(place), on="image_id")
+    """Read a sample of one gallery version.
+
+    Args:
+        place: the version.
+        key_id: its key.
+        chosen: the rows of the sample with their shards, at most :func:`sample_size` of them.
+        recovery: how pictures come back.
+        most: how many go on the contact sheets.
+    """
     collected = ContactRows(shown=min(most, len(chosen)))
     for number, group in chosen.groupby("shard", sort=True):
         _collect(collected, place, key_id, int(str(number)), set(group.image_id), recovery)
+    rows = chosen.set_index("image_id")
     collected.captions = [
         f"cos {row.cos:.4f}  SSIM_e {row.ssim_e:.3f}  SSIM_d {row.ssim_d:.3f}"
-        for row in (rows.set_index("image_id").loc[name] for name in collected.captions)
+        for row in (rows.loc[name] for name in collected.captions)
     ]
     return collected
-
-
-def _shards(place: Place) -> pd.DataFrame:
-    index = read_index(store=place.folder, gallery=place.gallery, version=place.version)
-    return index[["image_id", "shard"]]
 
 
 def _collect(
@@ -70,16 +74,13 @@ def _collect(
     for name, original in iter_originals(place, number):
         if name not in names:
             continue
-        files = stored_files[name]
-        stored, nonce = decode_png(files["png"]), nonce_of(files)
+        stored = stored_of(name, stored_files[name])
         collected.captions.append(name)
         collected.originals.append(original)
-        collected.protected.append(stored)
-
-        collected.recovered.append(_recover_one(stored, nonce, (key.secret.reveal(), generator), recovery))
+        collected.protected.append(stored.pixels)
+        collected.recovered += recover(
+            [stored], secret=key.secret.reveal(), generator=generator, recovery=recovery
+        )
         if wrong:
-            collected.wrong.append(_recover_one(stored, nonce, wrong, recovery))
-
-
-def _recover_one(stored: Picture, nonce: str, key: tuple[bytes, nn.Module], recovery: Recovery) -> Picture:
-    return recover(stored=[stored], nonces=[nonce], secret=key[0], generator=key[1], recovery=recovery)[0]
+            (guessed,) = guess([stored], key=wrong, recovery=recovery)
+            collected.wrong.append(tile("refused", like=original) if guessed is None else guessed)

@@ -2,24 +2,28 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from avih import __version__
 from avih.atomic import write_bytes, write_json
-from avih.errors import UsageError
 from avih.evaluation import plots
 from avih.evaluation.contact_sheet import contact_sheet, write_private_png
-from avih.evaluation.identification import IdentificationResult, identify
+from avih.evaluation.identification import IdentificationResult, identify_parts
+from avih.evaluation.probe_persons import PersonCounts
+from avih.evaluation.quality_plot import quality_distributions
 from avih.evaluation.report import report_text
-from avih.evaluation.summary import COUNTED, check_limits, summarise, unchecked_limits
+from avih.evaluation.spread import Spread
+from avih.evaluation.summary import COUNTED, Tally, check_limits, summarise, unchecked_limits
 from avih.images import encode_png
+from avih.scratch import scratch_database
 from avih.settings import EvaluateSettings, Recovery
-from tasks.evaluate_shard import evaluated_address
+from tasks.measurements import Measurements
 from tasks.records import Place, Record
-from tasks.sheets import ContactRows, collect_rows
+from tasks.sheets import ContactRows, collect_rows, sample_size
 
 ACCOUNT = ("protected", "below_quality", "skipped", "failed")
+NO_SECOND = "the store holds no second generator to try"
+SEALED_REFUSES = "sealed: a wrong key is refused, there is no picture"
 
 
 class GallerySummary(Record):
@@ -35,16 +39,6 @@ class GallerySummary(Record):
     files_for_tracking: tuple[str, ...]
 
 
-def read_measurements(*, place: Place, key_id: str, shards: list[int]) -> pd.DataFrame:
-    """Read the measured rows of all shards, sorted by image id."""
-    paths = [place.folder.shard(evaluated_address(place, key_id, number), "parquet") for number in shards]
-    if not paths:
-        raise UsageError("Expected at least one shard, got none: the gallery is empty.")
-    return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True).sort_values(
-        "image_id", ignore_index=True
-    )
-
-
 def summarise_gallery(
     *,
     place: Place,
@@ -55,24 +49,23 @@ def summarise_gallery(
     lpips_reason: str | None,
 ) -> GallerySummary:
     """Condense all measurements of a version into files and one record."""
-    rows = read_measurements(place=place, key_id=key_id, shards=shards)
+    measured = Measurements(place=place, key_id=key_id, shards=shards)
     folder = place.folder.folder("evaluated", gallery=place.gallery, version=place.version, key_id=key_id)
-    identification = _identify(rows, settings)
-    metrics = summarise(rows, identification)
-    counts = {status: int((rows.status == status).sum()) for status in ACCOUNT}
+    tally, identification, chosen = condense(measured, place=place, settings=settings)
+    metrics = summarise(tally, identification)
+    counts = {status: tally.statuses[status] for status in ACCOUNT}
     notes = [note for note in (identification.note, lpips_reason) if note]
     if metrics["wrong_key_ssim_d"] is None:
-        notes.append("wrong-key SSIM_d: the store holds no second generator to try")
+        notes.append(f"wrong-key SSIM_d: {SEALED_REFUSES if recovery == 'sealed' else NO_SECOND}")
     if unchecked := unchecked_limits(metrics):
         notes.append(f"not measured, so not checked: {', '.join(unchecked)}")
-    reasons = rows[rows.reason != ""].reason.str.split(" ").str[0].value_counts().to_dict()
     facts = {
         "gallery": place.gallery,
         "version": place.version,
         "key_id": key_id,
         "recovery": recovery,
         "images": counts,
-        "reasons": reasons,
+        "reasons": dict(tally.reasons.most_common()),
         "metrics": metrics,
         "identification": {"persons": len(identification.probe_persons), "probes": identification.probe_photos,
                            "gallery": identification.gallery_size},
@@ -81,9 +74,9 @@ def summarise_gallery(
     }  # fmt: skip
     broken = check_limits(metrics, settings.limits)
     sheets = collect_rows(
-        place=place, key_id=key_id, rows=rows, recovery=recovery, most=settings.contact_sheet_images
+        place=place, key_id=key_id, chosen=chosen, recovery=recovery, most=settings.contact_sheet_images
     )
-    tracked = _figures(folder, place.gallery, rows, sheets, settings)
+    tracked = _figures(folder, place.gallery, measured, sheets, settings)
     owner = _owner_sheet(folder, sheets)
     write_json(folder / "summary.json", facts | {"broken_limits": broken})
     write_bytes(folder / "report.md", report_text(facts, broken=broken, figures=tracked).encode())
@@ -99,23 +92,36 @@ def summarise_gallery(
     )
 
 
-def _identify(rows: pd.DataFrame, settings: EvaluateSettings) -> IdentificationResult:
-    counted = rows[rows.status.isin(COUNTED)]
-    return identify(
-        original=np.array(counted.feature_original.tolist()),
-        protected=np.array(counted.feature_protected.tolist()),
-        persons=counted.person.tolist(),
-        count=settings.probe_persons,
-        minimum_photos=settings.minimum_photos,
-        seed=settings.seed,
-    )
+def condense(
+    measured: Measurements, *, place: Place, settings: EvaluateSettings
+) -> tuple[Tally, IdentificationResult, pd.DataFrame]:
+    """Go through all measurements; return what they add up to, the accuracies, and rows of a sample to look at.
+
+    In memory are one shard, the probe persons' features and the sample, however large the gallery is.
+    """
+    tally, spread = Tally(), Spread(sample_size(settings.contact_sheet_images))
+    with scratch_database(place.folder.gallery_root("index", place.gallery)) as database:
+        persons = PersonCounts(database)
+        for rows in measured:
+            tally.add(rows)
+            counted = rows[rows.status.isin(COUNTED)]
+            persons.add(counted.person.fillna("").tolist())
+            spread.add(counted)
+        identification = identify_parts(
+            measured.features,
+            counts=persons,
+            count=settings.probe_persons,
+            minimum_photos=settings.minimum_photos,
+            seed=settings.seed,
+        )
+    return tally, identification, spread.chosen()
 
 
 def _figures(
-    folder: Path, gallery: str, rows: pd.DataFrame, sheets: ContactRows, settings: EvaluateSettings
+    folder: Path, gallery: str, measured: Measurements, sheets: ContactRows, settings: EvaluateSettings
 ) -> list[Path]:
     """Write the plots and the contact sheet that anybody may see; none shows an original."""
-    figures = {"quality.png": plots.quality_distributions(rows, data_set=gallery, limits=settings.limits)}
+    figures = {"quality.png": quality_distributions(measured, data_set=gallery, limits=settings.limits)}
     if len(sheets.originals) >= plots.FEWEST_IMAGES:
         pair = (sheets.originals, sheets.protected)
         figures["histograms.png"] = plots.pixel_histograms(*pair, data_set=gallery)

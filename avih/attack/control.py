@@ -1,4 +1,4 @@
-"""The positive control of a keyed gallery: a few of its originals, hidden without mixing, as the papers do it.
+"""The positive control of a keyed or sealed gallery: originals of it, hidden without mixing, as in the papers.
 
 The sample gets a small generator and a secret of its own; both are forgotten with it. Nothing of it is stored.
 """

@@ -35,7 +35,7 @@ class AttackResult(Frozen):
     Attributes:
         prior: the blank guess at the images that were not leaked.
         control: the positive control.
-        old_key: leaked images of the old key (keyed), or its other images (unmixed: the control).
+        old_key: leaked images of the old key (keyed, sealed), or its other images (unmixed: the control).
         same_key_other_images: images of the old key that were not leaked, at the whole leak.
         new_key: None where there is no older key to attack with.
         recommended_budget: most pairs that helped no attack; None: no limit was seen.

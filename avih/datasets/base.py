@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Protocol, Self
 
+from avih.datasets.paths import PackedPaths
 from avih.errors import ImageRefused, UsageError
 
 _ENDINGS = ".jpg .jpeg .png .bmp .gif .webp .tif .tiff .pgm .ppm .jp2 .heic .avif"
@@ -70,7 +71,7 @@ class PhotoSource(Protocol):
 class Listing:
     """All entries below a root, in sorted order: regular image files, skipped entries, and the rest."""
 
-    images: list[str] = field(default_factory=list)
+    images: PackedPaths = field(default_factory=PackedPaths)
     skipped: list[Skipped] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
 
@@ -90,24 +91,25 @@ class Listing:
             listing._walk(real_root, real_root, "")
         except OSError as error:
             raise UsageError(f"Expected a readable folder at {root}, got: {error.strerror}.") from error
-        listing.images.sort()
         listing.skipped.sort(key=lambda entry: entry.path)
         listing.ignored.sort()
         return listing
 
     def _walk(self, root: Path, folder: Path, prefix: str) -> None:
+        """Go through a folder in the order of whole paths, in which a folder's name ends with its slash."""
         with os.scandir(folder) as entries:
-            for entry in entries:
-                path = prefix + entry.name
-                printable = path.encode("utf-8", "backslashreplace").decode()
-                if entry.name.startswith(".") or entry.name.lower() in SYSTEM_FILES:
-                    self.ignored.append(printable)
-                elif path != printable:
-                    self._skip(printable, "name_not_utf8", "The name is not valid UTF-8. Rename it.")
-                elif entry.is_dir(follow_symlinks=False):
-                    self._enter(root, Path(entry.path), path)
-                else:
-                    self._add(root, entry, path)
+            names = sorted(e.name + "/" if e.is_dir(follow_symlinks=False) else e.name for e in entries)
+        for name in names:
+            path = prefix + name.removesuffix("/")
+            printable = path.encode("utf-8", "backslashreplace").decode()
+            if name.startswith(".") or name.removesuffix("/").lower() in SYSTEM_FILES:
+                self.ignored.append(printable)
+            elif path != printable:
+                self._skip(printable, "name_not_utf8", "The name is not valid UTF-8. Rename it.")
+            elif name.endswith("/"):
+                self._enter(root, folder / name, path)
+            else:
+                self._add(root, folder / name, path)
 
     def _enter(self, root: Path, folder: Path, path: str) -> None:
         if path.count("/") >= MAX_DEPTH:
@@ -122,8 +124,8 @@ class Listing:
         if is_image_name(path) and len(self.images) + len(self.skipped) == before:
             self._skip(path, "not_a_file", "A folder with a photo's name and no photo in it.")
 
-    def _add(self, root: Path, entry: "os.DirEntry[str]", path: str) -> None:
-        if entry.is_symlink() and Path(entry.path).is_dir():
+    def _add(self, root: Path, file: Path, path: str) -> None:
+        if file.is_symlink() and file.is_dir():
             self._skip(path, "link_to_folder", "Links to folders are not followed. Give that folder itself.")
         elif not is_image_name(path):
             self.ignored.append(path)

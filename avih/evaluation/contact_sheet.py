@@ -19,6 +19,7 @@ from avih.keys.sealing import write_private
 
 PAPER: Final = (255, 255, 255)
 INK: Final = (34, 34, 34)
+GREY: Final = (150, 150, 150)
 GAP: Final = 8  # pixels between pictures
 MARGIN: Final = 16
 TEXT_SIZES: Final = (13, 22)  # smallest and largest type, in pixels
@@ -94,6 +95,18 @@ def contact_sheet(
         top = layout.first_row + row * layout.row_height + layout.cell_height + GAP // 2
         _write(pen, lines, at=(MARGIN, top), font=layout.caption_font, anchor="la")
     return np.array(sheet, dtype=np.uint8)
+
+
+def tile(text: str, *, like: NDArray[np.uint8]) -> Pixels:
+    """Draw an even grey picture with a word on it, for the place of a picture that there is not.
+
+    Shape: like uint8 (H, W, 3); returns the same shape.
+    """
+    height, width = like.shape[:2]
+    drawn = Image.new("RGB", (width, height), GREY)
+    font = ImageFont.load_default(TEXT_SIZES[0])
+    ImageDraw.Draw(drawn).text((width // 2, height // 2), text, font=font, fill=INK, anchor="mm")
+    return np.array(drawn, dtype=np.uint8)
 
 
 def _lay_out(

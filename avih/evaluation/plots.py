@@ -1,4 +1,4 @@
-"""Charts of a gallery's figures: counts and curves over many images, never a picture of anybody.
+"""Charts of a gallery's pixels: counts over many images, never a picture of anybody; the look of all charts.
 
 Figures are made by matplotlib's object interface and drawn by Agg, so no display and no global state is used.
 """
@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from avih.errors import UsageError
@@ -26,14 +24,12 @@ from avih.evaluation.metrics import (
     entropy_of_counts,
     histogram,
 )
-from avih.evaluation.summary import COUNTED, Limits, measured
 
 # The histogram of one image is about one person; that of sixteen is about the method.
 FEWEST_IMAGES: Final = 16
 # Okabe and Ito's colours, which stay apart for colour-blind readers and in grey.
 BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#5A5A5A"
 TEXT: Final = "#222222"
-BINS: Final = 24
 CELL: Final = 4  # levels per cell of the neighbour charts: 64 x 64 cells
 
 
@@ -49,85 +45,13 @@ def style(axes: Axes, *, title: str, x: str, y: str, pad: float = 8) -> None:
     axes.set_axisbelow(True)
 
 
-def _figure(*, title: str, width: float, height: float) -> Figure:
+def blank_figure(*, title: str, width: float, height: float) -> Figure:
+    """Begin a figure with its title; sizes are in inches."""
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
     figure = Figure(figsize=(width, height), dpi=120, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=12.5, color=TEXT, x=0.012, ha="left", fontweight="bold")
     return figure
-
-
-def quality_distributions(
-    rows: pd.DataFrame, *, data_set: str = "gallery", limits: Limits | None = None
-) -> Figure:
-    """Draw how SSIM_e, SSIM_d, cos and wrong-key SSIM_d are distributed, with their limits as lines.
-
-    Args:
-        rows: the table of :func:`avih.evaluation.summary.summarise`.
-        data_set: name of the data set, for the title.
-        limits: the limits to draw; the defaults where not given.
-
-    Raises:
-        UsageError: the table lacks a column.
-    """
-    bounds = limits if limits is not None else Limits()
-    charts: tuple[tuple[str, str, str, dict[str, float]], ...] = (
-        ("ssim_e", "Hidden: protected vs original", "SSIM_e", {"mean": bounds.ssim_e_max}),
-        ("ssim_d", "Recovered vs original", "SSIM_d", {"mean": bounds.ssim_d_min}),
-        (
-            "cos",
-            "Still recognised: features",
-            "cos",
-            {"mean": bounds.cos_mean_min, "each": bounds.cos_min_min},
-        ),
-        (
-            "wrong_key_ssim_d",
-            "Recovered with another key vs original",
-            "wrong-key SSIM_d",
-            {"mean": bounds.wrong_key_ssim_d_max},
-        ),
-    )
-    found = [measured(rows, column) for column, *_ in charts]
-    counted = int(rows["status"].isin(COUNTED).sum())
-    figure = _figure(title=f"Quality of protected images: {data_set}, n = {counted}", width=9.2, height=6.4)
-    panels = figure.subplots(2, 2).ravel()
-    for axes, values, (_, title, name, lines) in zip(panels, found, charts, strict=True):
-        measured_n = "" if values.size in (0, counted) else f" (n = {values.size})"
-        style(axes, title=title + measured_n, x=f"{name} (no unit)", y="images", pad=24)
-        _distribution(axes, values=values, lines=lines)
-    return figure
-
-
-def _distribution(axes: Axes, *, values: NDArray[np.float64], lines: dict[str, float]) -> None:
-    if values.size == 0:
-        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=GREY)
-        axes.set(xticks=[], yticks=[])
-        return
-    ends = [values.min(), values.max(), *lines.values()]
-    pad = max(0.05 * (max(ends) - min(ends)), 0.002)
-    low, high = min(ends) - pad, max(ends) + pad
-    bins = np.linspace(low, high, BINS + 1).tolist()
-    tallest = axes.hist(values, bins=bins, color=BLUE, edgecolor="white", linewidth=0.6)[0]
-    mean = float(values.mean())
-    axes.plot([mean], [0], marker="^", markersize=8, color=TEXT, clip_on=False, linestyle="none", zorder=5)
-    axes.plot([], [], marker="^", markersize=6, color=TEXT, linestyle="none", label=f"mean {mean:.4f}")
-    for (name, limit), dash in zip(lines.items(), ("--", ":"), strict=False):
-        axes.axvline(limit, color=VERMILION, linestyle=dash, linewidth=1.6, label=f"limit {limit:g} ({name})")
-    axes.set(xlim=(low, high), ylim=(0, 1.08 * float(np.max(tallest))))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
-    axes.legend(
-        loc="lower left",  # between title and chart, where it lies on no bar and no line
-        bbox_to_anchor=(-0.02, 0.99),
-        borderaxespad=0.1,
-        ncols=3,
-        fontsize=8,
-        frameon=False,
-        labelcolor=TEXT,
-        columnspacing=1.2,
-        handlelength=1.7,
-        handletextpad=0.5,
-    )
 
 
 def pixel_histograms(
@@ -150,7 +74,7 @@ def pixel_histograms(
     """
     _check_images(originals, protected)
     title = f"Levels of pixels: {data_set}, n = {len(originals)} images together"
-    figure = _figure(title=title, width=9.2, height=3.9)
+    figure = blank_figure(title=title, width=9.2, height=3.9)
     panels = figure.subplots(1, 2, sharey=True)
     counts = [_sum([histogram(picture) for picture in pictures]) for pictures in (originals, protected)]
     shares = [100 * table / table.sum() for table in counts]
@@ -192,7 +116,7 @@ def adjacent_pixel_correlation(
     """
     _check_images(originals, protected)
     title = f"Neighbouring pixels: {data_set}, n = {len(originals)} images together"
-    figure = _figure(title=title, width=9.2, height=4.7)
+    figure = blank_figure(title=title, width=9.2, height=4.7)
     panels = figure.subplots(1, 2, sharey=True)
     edges = np.arange(0, LEVELS + 1, CELL) - 0.5
     tables = [_sum([adjacent_counts(picture) for picture in group]) for group in (originals, protected)]

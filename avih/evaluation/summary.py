@@ -1,7 +1,13 @@
-"""Condense the figures of a gallery's images into one summary, and check it against the limits."""
+"""Condense the figures of a gallery's images into one summary, and check it against the limits.
 
-from collections.abc import Mapping
-from typing import Final
+The rows come in parts, of which only sums are kept: a gallery of any size takes the same memory.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Self
 
 import numpy as np
 import pandas as pd
@@ -100,26 +106,83 @@ def measured(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
     return values[np.isfinite(values)]
 
 
-def summarise(rows: pd.DataFrame, identification: IdentificationResult) -> Summary:
+@dataclass
+class Values:
+    """What the values of one column add up to."""
+
+    count: int = 0
+    total: float = 0.0
+    lowest: float = math.inf
+    highest: float = -math.inf
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Take in more values; the sum is rounded once per call, however many there are."""
+        if values.size:
+            self.count += values.size
+            self.total = math.fsum((self.total, *values))
+            self.lowest = min(self.lowest, float(values.min()))
+            self.highest = max(self.highest, float(values.max()))
+
+    @property
+    def mean(self) -> float | None:
+        """The mean, or None of no values."""
+        return self.total / self.count if self.count else None
+
+
+class Tally:
+    """What a gallery's rows add up to, taken in part by part.
+
+    Attributes:
+        statuses: images by status.
+        reasons: images by the first word of their reason.
+        figures: by column.
+    """
+
+    def __init__(self) -> None:
+        self.statuses: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.figures = {column: Values() for column in MEANS.values()}
+
+    @classmethod
+    def of(cls, tables: Iterable[pd.DataFrame]) -> Self:
+        """Take in all tables."""
+        tally = cls()
+        for table in tables:
+            tally.add(table)
+        return tally
+
+    def add(self, rows: pd.DataFrame) -> None:
+        """Take in the rows of more images.
+
+        Args:
+            rows: one row per input image with the columns status, ssim_e, ssim_d, lpips_e, lpips_d, cos,
+                wrong_key_ssim_d and seconds, empty (None or NaN) where an image has no such figure; and reason,
+                if there is one.
+
+        Raises:
+            UsageError: the table lacks a column.
+        """
+        for column, figure in self.figures.items():
+            figure.add(measured(rows, column))
+        self.statuses.update(rows["status"].tolist())
+        if "reason" in rows.columns:
+            given = rows["reason"].dropna()
+            self.reasons.update(text.split(" ")[0] for text in given.tolist() if text)
+
+
+def summarise(tally: Tally, identification: IdentificationResult) -> Summary:
     """Return the gallery's figures: means over the images that count, and the rank-1 accuracies.
 
     Args:
-        rows: one row per input image with the columns status, ssim_e, ssim_d, lpips_e, lpips_d, cos,
-            wrong_key_ssim_d and seconds; empty (None or NaN) where an image has no such figure.
+        tally: what the gallery's rows add up to.
         identification: the accuracies.
 
     Returns:
         Plain floats by name, ready for JSON; None where no image has the figure.
-
-    Raises:
-        UsageError: the table lacks a column.
     """
-    found: Summary = {}
-    for key, column in MEANS.items():
-        values = measured(rows, column)
-        found[key] = float(values.mean()) if values.size else None
-    cos = measured(rows, "cos")
-    found["cos_min"] = float(cos.min()) if cos.size else None
+    found: Summary = {key: tally.figures[column].mean for key, column in MEANS.items()}
+    cos = tally.figures["cos"]
+    found["cos_min"] = cos.lowest if cos.count else None
     for key in ("acc_original", "acc_one", "acc_all"):
         value = getattr(identification, key)
         found[key] = None if value is None else float(value)

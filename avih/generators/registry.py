@@ -9,10 +9,15 @@ from torch import nn
 
 from avih.errors import IntegrityError, UsageError
 from avih.generators.codec import CodecGenerator
+from avih.generators.none import NoGenerator
 from avih.generators.resnet import ResnetGenerator
 from avih.keys.canonical import canonical_safetensors
 
-ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {"codec": CodecGenerator, "resnet": ResnetGenerator}
+ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {
+    "codec": CodecGenerator,
+    "resnet": ResnetGenerator,
+    "none": NoGenerator,
+}
 
 
 def build_generator(*, architecture: str, options: Mapping[str, float]) -> nn.Module:

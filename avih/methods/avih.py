@@ -1,9 +1,4 @@
-"""AVIH: one optimisation per image (000, Algorithm 1), on the pictures as they will be stored.
-
-The images are rounded to 8 bits at every step and the gradient is taken there (straight-through), so what the
-loop keeps as best is what a reader of the stored file gets. Sizes, stop rules and best-so-far are per image:
-an image's result does not depend on its neighbours, and an image that is good enough leaves the batch.
-"""
+"""AVIH: one optimisation per image (000, Algorithm 1), for a batch that is at hand."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from avih.batched import select
 from avih.criteria import Criterion
 from avih.errors import UsageError
+from avih.loop import Fixed, Hidden, Job, Loop
 from avih.losses import Objective
 from avih.steps import StepRule
-
-LEVELS = 255.0
 
 
 @dataclass(frozen=True)
@@ -36,11 +31,6 @@ class HidingResult:
     terms: dict[str, Tensor]
 
 
-def round_to_levels(images: Tensor) -> Tensor:
-    """Round to the 8-bit grey levels that the file will hold."""
-    return (images * LEVELS).round() / LEVELS
-
-
 def hide(
     *,
     start: Tensor,
@@ -50,6 +40,7 @@ def hide(
     steps: int,
     movable: Tensor | None = None,
     progress: Callable[[int], None] | None = None,
+    watch: Callable[[int, Tensor], None] | None = None,
 ) -> HidingResult:
     """Check the input, run Algorithm 1 of 000, and return the best 8-bit image of each run.
 
@@ -61,6 +52,7 @@ def hide(
         steps: most gradient evaluations per image.
         movable: ``(batch, 3, H, W)`` of 0 and 1: the values that may change (all by default).
         progress: called with the number of images that left the batch.
+        watch: called after each step with the number of steps so far and the best images still in the batch.
 
     Raises:
         UsageError: the start is no batch of pictures in [0, 1], or ``steps`` is below 1.
@@ -71,66 +63,26 @@ def hide(
         )
     if not bool(((start >= 0) & (start <= 1)).all()):
         raise UsageError("Expected start values in [0, 1]; divide 8-bit values by 255.")
-    mask = torch.ones_like(start) if movable is None else movable
-    return _optimise(start, objective, rule.start(start), stop, steps, mask, progress or (lambda _: None))
+    everything = torch.ones_like(start) if movable is None else movable
+    rows = [torch.tensor([row]) for row in range(len(start))]
+    jobs = [Job(start[row], select(objective, row), everything[row], ticket=int(row)) for row in rows]
+    loop = Loop(source=Fixed(jobs), rule=rule, stop=stop, steps=steps, batch_size=len(start), watch=watch)
+    return gather(loop, progress)
 
 
-def _optimise(
-    start: Tensor,
-    objective: Objective,
-    rule: StepRule,
-    stop: Criterion,
-    steps: int,
-    mask: Tensor,
-    progress: Callable[[int], None],
-) -> HidingResult:
-    best = _Best(start)
-    rows = torch.arange(len(start), device=start.device)  # the images still in the batch
-    current = start
-    for step in range(steps):
-        stored = round_to_levels(current)
-        loss, gradient, terms = objective.with_gradient(stored)
-        good = stop(terms)
-        best.keep(rows, stored, loss, terms, good, step + 1)
-        if bool(good.any()):
-            stay = (~good).nonzero().squeeze(1)
-            progress(len(rows) - len(stay))
-            if not len(stay):
-                break
-            rows, current, gradient, loss = rows[stay], current[stay], gradient[stay], loss[stay]
-            objective, rule, mask = objective.select(stay), rule.select(stay), mask[stay]
-        change, rule = rule.step(gradient * mask, loss)
-        current = (current - change * mask).clamp(0, 1)
-    else:
-        progress(len(rows))
-    return best.result()
-
-
-class _Best:
-    """The best stored image so far, per image of the whole batch."""
-
-    def __init__(self, start: Tensor) -> None:
-        self.images = round_to_levels(start)
-        self.losses = start.new_full((len(start),), torch.inf)
-        self.steps = torch.zeros(len(start), dtype=torch.long, device=start.device)
-        self.good = torch.zeros(len(start), dtype=torch.bool, device=start.device)
-        self.terms: dict[str, Tensor] = {}
-
-    def keep(
-        self, rows: Tensor, images: Tensor, loss: Tensor, terms: dict[str, Tensor], good: Tensor, step: int
-    ) -> None:
-        """Take over what is better than before."""
-        # An image that is good enough leaves now, so this is its result even if its loss was once lower.
-        better = (loss < self.losses[rows]) | good
-        chosen = rows[better]
-        self.losses[chosen] = loss[better]
-        self.images[chosen] = images[better]
-        self.steps[chosen] = step
-        self.good[rows] |= good
-        for name, value in terms.items():
-            held = self.terms.setdefault(name, torch.full_like(self.losses, torch.nan))
-            held[chosen] = value[better]
-
-    def result(self) -> HidingResult:
-        """Freeze into a result."""
-        return HidingResult(self.images, self.steps, self.good, self.terms)
+def gather(loop: Loop, progress: Callable[[int], None] | None = None) -> HidingResult:
+    """Run a loop to its end and put its images in the order of their tickets."""
+    finished: list[Hidden] = []
+    while left := loop.take(1, wait=True):
+        finished += left
+        if progress:
+            progress(len(left))
+    finished.sort(key=lambda hidden: hidden.job.ticket)
+    image = torch.cat([hidden.image for hidden in finished])
+    terms = {name: [hidden.terms[name] for hidden in finished] for name in finished[0].terms}
+    return HidingResult(
+        protected=image,
+        steps_taken=torch.tensor([hidden.steps for hidden in finished]),
+        good_enough=torch.tensor([hidden.good_enough for hidden in finished]),
+        terms={name: torch.tensor(values, dtype=image.dtype) for name, values in terms.items()},
+    )

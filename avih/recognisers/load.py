@@ -4,10 +4,10 @@ import logging
 from pathlib import Path
 from typing import Self
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avih.device import chosen_device
 from avih.errors import UsageError
 from avih.recognisers.card import RecogniserCard, read_card
 from avih.recognisers.probe import check_probe
@@ -81,7 +81,7 @@ def load_recogniser(
         card: the name of a bundled card, or the path of a ``.toml`` file.
         weights: a weights file; without it the card's own file, or else its address, is used.
         cache: folder for fetched weights; without it the user's cache folder.
-        device: where the recogniser is moved after the check.
+        device: where the recogniser is moved after the check; see :func:`avih.device.chosen_device`.
 
     Raises:
         UsageError: a bad card, no weights, weights that do not fit, or an unknown device.
@@ -89,7 +89,7 @@ def load_recogniser(
         DownloadFailed: the card's address did not deliver the weights.
     """
     facts = read_card(card)
-    target = _device(device)
+    target = chosen_device(device)
     path = find_weights(card=facts, weights=weights, cache=cache)
     state = read_state(card=facts, path=path)
     network = build_network(facts.architecture)
@@ -105,14 +105,3 @@ def load_recogniser(
             facts.name,
         )
     return recogniser.to(target)
-
-
-def _device(device: str) -> torch.device:
-    try:
-        target = torch.device(device)
-        torch.empty(0, device=target)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(
-            f"The device {device!r} cannot be used here ({error}): use cpu, or cuda with a GPU."
-        ) from None
-    return target

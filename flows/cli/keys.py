@@ -17,7 +17,9 @@ app.add_typer(keys_app, name="keys")
 @keys_app.command()
 def create(
     store: StoreOption = None,
-    recovery: Annotated[str, typer.Option(help="keyed (default) or unmixed (the papers').")] = "keyed",
+    recovery: Annotated[
+        str, typer.Option(help="keyed (default), sealed (takes a second) or unmixed (the papers').")
+    ] = "keyed",
     template: Annotated[str, typer.Option(help="Face size that the generator is trained on.")] = "112x96",
     steps: Annotated[
         int | None, typer.Option(min=1, help="Training steps.", show_default="by recovery")
@@ -29,7 +31,7 @@ def create(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Train a generator, draw a secret, seal both under the passphrase, try the key, put it to use.
+    """Train a generator (none for sealed), draw a secret, seal both under the passphrase, try the key, use it.
 
     With --no-activate the key waits in pre_activation, ready for a rotation.
 
@@ -43,16 +45,18 @@ def create(
         from avih.align import TEMPLATES
         from avih.errors import UsageError
         from avih.key_gate import GateSettings
-        from avih.settings import Recovery, preset
+        from avih.settings import ARCHITECTURE_OF, Recovery, preset
         from flows.create_key import create_key_flow
 
-        if recovery not in ("keyed", "unmixed") or template not in TEMPLATES:
+        if recovery not in ARCHITECTURE_OF or template not in TEMPLATES:
             raise UsageError(
-                f"Expected --recovery keyed or unmixed and --template of {', '.join(TEMPLATES)}, got "
+                f"Expected --recovery {', '.join(ARCHITECTURE_OF)} and --template of {', '.join(TEMPLATES)}, got "
                 f"{recovery!r} and {template!r}."
             )
         wanted = cast(Recovery, recovery)
-        settings = preset("fast" if recovery == "keyed" else "paper", key_steps=steps).key
+        settings = preset(
+            "paper" if recovery == "unmixed" else "fast", recovery=recovery, key_steps=steps
+        ).key
         with clean_stdout(), progress_bars():
             made = create_key_flow(
                 store=str(place.root), settings=settings, recovery=wanted, template=template,

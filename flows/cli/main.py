@@ -35,9 +35,15 @@ def run(
         Path | None, typer.Option(help="Weights of the recogniser (.safetensors or .pth).")
     ] = None,
     store: StoreOption = None,
-    preset: Annotated[
-        str, typer.Option(help="fast (keyed, default) or paper (the papers' method).")
-    ] = "fast",
+    preset: Annotated[str, typer.Option(help="fast (default) or paper (the papers' method).")] = "fast",
+    recovery: Annotated[
+        str | None,
+        typer.Option(
+            help="How pictures come back: keyed (from the image alone), sealed (exact, from an encrypted copy "
+            "beside it), unmixed (the papers').",
+            show_default="keyed; unmixed with paper",
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most photos to take.")] = None,
     gallery: Annotated[
         str | None, typer.Option(help="Name of the gallery.", show_default="the source's")
@@ -69,17 +75,17 @@ def run(
     with explained(debug):
         name = gallery_name(gallery) if gallery else suggest_gallery_name(source)
         result = _run(
-            place.root, name, source, recogniser, weights, preset, limit, layout, key, key_steps, key_pictures,
-            shard_size, lpips_backbone, as_json,
+            place.root, name, source, recogniser, weights, preset, recovery, limit, layout, key, key_steps,
+            key_pictures, shard_size, lpips_backbone, as_json,
         )  # fmt: skip
         _report(result, place.root, as_json)
     _leave_with(result.counts, result.reasons)
 
 
 def _run(
-    store: Path, gallery: str, source: str, card: str, weights: Path | None, preset_name: str, limit: int | None,
-    layout: str, key: str | None, key_steps: int | None, key_pictures: Path | None, shard_size: int,
-    lpips_backbone: Path | None, quiet: bool,
+    store: Path, gallery: str, source: str, card: str, weights: Path | None, preset_name: str,
+    recovery: str | None, limit: int | None, layout: str, key: str | None, key_steps: int | None,
+    key_pictures: Path | None, shard_size: int, lpips_backbone: Path | None, quiet: bool,
 ) -> "GalleryRun":  # fmt: skip
     """Check what was given before anything long begins, translate it into settings, and call the flow."""
     from avih.datasets import open_source
@@ -92,7 +98,7 @@ def _run(
     from flows.run_gallery import run_gallery
     from tasks.records import RecogniserChoice
 
-    settings = preset(preset_name, key_steps=key_steps)
+    settings = preset(preset_name, recovery=recovery, key_steps=key_steps)
     index = settings.index.model_copy(update={"layout": layout, "limit": limit, "shard_size": shard_size})
     with clean_stdout(), progress_bars():
         return run_gallery(
@@ -180,6 +186,6 @@ def _leave_with(counts: dict[str, int], reasons: tuple[str, ...]) -> None:
 
 def main() -> None:
     """Entry point of the ``avih`` command."""
-    from flows.cli import gallery, keys, rotate, server, stages  # noqa: F401  # they register their commands
+    from flows.cli import gallery, keys, plan, rotate, server, stages  # noqa: F401  # they register their commands
 
     app()

@@ -17,14 +17,13 @@ REFUSED = 3
 
 
 def _find(store: Path | None, gallery: str, version: str | None) -> "tuple[Store, RunRecord, list[int]]":
-    from avih.indexing import read_index
+    from avih.index_file import shard_sizes
     from avih.naming import Store
     from tasks.run_record import load_run
 
     place = Store.find(store)
     record = load_run(store=place, gallery=gallery, version=version)
-    index = read_index(store=place, gallery=gallery, version=record.version)
-    return place, record, sorted(int(number) for number in index["shard"].unique())
+    return place, record, list(shard_sizes(store=place, gallery=gallery, version=record.version))
 
 
 @app.command()
@@ -113,12 +112,12 @@ def recover(
         place, record, shards = _find(store, gallery, version)
         prepare_flows(place.root)
         from avih.errors import UsageError
-        from avih.indexing import read_index
+        from avih.index_file import count_index
         from tasks.progress import begin
         from tasks.recover_gallery import recover_shard
 
         wanted = frozenset(image) if image else None
-        photos = len(read_index(store=place, gallery=gallery, version=record.version))
+        photos = count_index(store=place, gallery=gallery, version=record.version)
         with clean_stdout(), progress_bars():
             begin("recover", len(wanted) if wanted else photos)
             parts = [

@@ -156,6 +156,16 @@ def test_a_shared_folder_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     assert mode(shared) == 0o700
 
 
+def test_a_tile_is_even_grey_with_a_word_in_its_middle() -> None:
+    like = np.zeros((112, 96, 3), np.uint8)
+    drawn = sheets.tile("refused", like=like)
+    assert (drawn.shape, drawn.dtype) == (like.shape, np.uint8)
+    written = (drawn != np.array(sheets.GREY)).any(axis=2)
+    rows, columns = np.nonzero(written)
+    assert 45 < rows.min() < rows.max() < 67 and 10 < columns.min() < columns.max() < 86
+    assert not np.array_equal(drawn, sheets.tile("another", like=like))
+
+
 def test_sheets_are_lossless_pictures(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"ends in \.png, got sheet\.jpg"):
         write_private_png(tmp_path / "a" / "sheet.jpg", pictures(1)[0])

@@ -115,7 +115,7 @@ def test_an_image_that_is_good_enough_leaves_and_stays_as_it_is() -> None:
         stop=StillRecognised(cosine=0.99, feature_size=FEATURES),
         steps=60,
     )
-    assert sizes[:2] == [4, 3]
+    assert set(sizes) == {4}  # the places of those who left are filled up: a batch has one size
     assert result.steps_taken[2].item() == 1
     assert torch.equal(result.protected[2], START[2])
     assert len(sizes) == int(result.steps_taken.max())  # and the loop ends with the last image

@@ -1,14 +1,16 @@
 """The identification protocol against a slow loop, a hand-worked gallery, and the promises of its choices."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 
 from avih.errors import UsageError
 from avih.evaluation import identification
-from avih.evaluation.identification import bootstrap_interval, choose_probe_persons, compare_photos, identify
+from avih.evaluation.bootstrap import bootstrap_interval
+from avih.evaluation.identification import Features, compare_photos, identify, identify_parts
+from avih.evaluation.probe_persons import PersonCounts, choose_probe_persons
 
 
 def at(*degrees: float) -> np.ndarray:
@@ -83,6 +85,37 @@ def test_against_the_slow_loop(monkeypatch: pytest.MonkeyPatch, block: int, seed
     assert found.gallery_size == sum(person not in found.probe_persons for person in persons) + 1
 
 
+@pytest.mark.parametrize("size", [1, 7, 30, 1000])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_part_by_part_against_the_slow_loop(size: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    persons = people(a=13, b=14, c=16, d=5, e=1) + [f"x{i}" for i in range(20)] + [""] * 3
+    generator.shuffle(persons)
+    middles = {person: generator.normal(size=6) for person in sorted(set(persons))}
+    original = np.array([middles[person] + 0.8 * generator.normal(size=6) for person in persons])
+    protected = original + 0.5 * generator.normal(size=original.shape)
+    most = 0
+
+    def read(wanted: frozenset[str] | None) -> Iterator[Features]:
+        nonlocal most
+        for start in range(0, len(persons), size):
+            rows = [row for row in range(start, min(start + size, len(persons)))
+                    if wanted is None or persons[row] in wanted]  # fmt: skip
+            if rows:
+                most = max(most, len(rows))
+                yield Features(original[rows], protected[rows], [persons[row] for row in rows])
+
+    counts = PersonCounts()
+    for start in range(0, len(persons), size):
+        counts.add(persons[start : start + size])
+    found = identify_parts(read, counts=counts, count=2, seed=seed)
+    *expected, comparisons = slow_identify(original, protected, persons, found.probe_persons)
+    assert [found.acc_original, found.acc_one, found.acc_all] == pytest.approx(expected, abs=1e-12)
+    assert found.comparisons == comparisons
+    assert most <= size
+    assert found == identify(original=original, protected=protected, persons=persons, count=2, seed=seed)
+
+
 def test_photos_of_other_probe_persons_are_no_distractors() -> None:
     # bob's photos stand exactly where ann's do; if they were in the gallery, ann would tie and be wrong.
     features = at(0, 1, 0, 1, 90)
@@ -128,42 +161,6 @@ def test_protected_images_that_keep_their_features_keep_the_accuracy() -> None:
     found = identify(original=original, protected=original.copy(), persons=persons)
     assert found.acc_original == found.acc_one == found.acc_all
     assert 0 < (found.acc_original or 0) < 1
-
-
-def test_enough_persons_are_drawn_by_seed_and_name_alone() -> None:
-    persons = people(**{f"p{i:02d}": 13 + i % 3 for i in range(30)}, few=12)
-    chosen, note = choose_probe_persons(persons, seed=4)
-    assert len(chosen) == len(set(chosen)) == 12
-    assert note == ""
-    assert "few" not in chosen
-    assert list(chosen) == sorted(chosen)
-    assert choose_probe_persons(persons[::-1], seed=4)[0] == chosen
-    assert choose_probe_persons([*persons, "newcomer", "newcomer"], seed=4)[0] == chosen
-    others = {choose_probe_persons(persons, seed=seed)[0] for seed in range(6)}
-    assert len(others) == 6
-
-
-def test_the_minimum_is_relaxed_to_those_with_the_most_photos() -> None:
-    chosen, note = choose_probe_persons(people(a=20, b=9, c=2, d=5, e=1, f=1), count=3)
-    assert chosen == ("a", "b", "d")
-    assert "at least 13 photos" in note
-    assert "the 3 with the most photos (5 to 20 each)" in note
-    assert choose_probe_persons(people(a=13, b=13, c=12))[0] == ("a", "b")
-
-
-def test_the_orl_layout_gives_twelve_of_forty() -> None:
-    persons = people(**{f"s{i}": 10 for i in range(1, 41)})
-    chosen, note = choose_probe_persons(persons)
-    assert len(chosen) == 12
-    assert "10 to 10" in note
-
-
-def test_somebody_is_always_left_to_be_confused_with() -> None:
-    chosen, note = choose_probe_persons(people(a=3, b=3, c=3, d=3, e=3))
-    assert len(chosen) == 2
-    assert "3 of them are distractors" in note
-    unknown = [*people(a=3, b=3), "", ""]
-    assert choose_probe_persons(unknown)[0] == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -227,39 +224,3 @@ def test_comparisons_are_those_of_the_accuracy() -> None:
     low, high = bootstrap_interval(compared.one, compared.persons)
     by_person = [compared.one[compared.persons == p].mean() for p in ("a", "b")]
     assert (low, high) == pytest.approx((min(by_person), max(by_person)))
-
-
-def test_bootstrap_of_two_persons_by_hand() -> None:
-    # Two draws out of two persons: the mean is 0 (a quarter), 3 of 12 photos (a half), or 1 (a quarter).
-    values, groups = [0.0] * 9 + [1.0] * 3, ["a"] * 9 + ["b"] * 3
-    assert bootstrap_interval(values, groups) == (0.0, 1.0)
-    assert bootstrap_interval(values, groups, level=0.4) == (0.25, 0.25)
-
-
-def test_bootstrap_counts_persons_and_not_photos() -> None:
-    generator = np.random.default_rng(3)
-    figures, names = generator.normal(size=30), np.array([f"p{i:02d}" for i in range(30)])
-    interval = bootstrap_interval(figures, names)
-    # A hundred copies of each photo tell nothing new.
-    assert bootstrap_interval(np.repeat(figures, 100), np.repeat(names, 100)) == pytest.approx(interval)
-    # 30 independent values: near the textbook interval of the mean.
-    half = 1.96 * figures.std() / math.sqrt(30)
-    assert interval == pytest.approx((figures.mean() - half, figures.mean() + half), abs=0.25 * half)
-    assert bootstrap_interval(figures, names) == interval
-    assert bootstrap_interval(figures, names, seed=1) != interval
-
-
-@pytest.mark.parametrize(
-    ("values", "groups", "options"),
-    [
-        ([1.0, 2.0], ["a"], {}),
-        ([1.0, float("nan")], ["a", "b"], {}),
-        ([], [], {}),
-        ([1.0, 2.0], ["a", "a"], {}),
-        ([1.0, 2.0], ["a", "b"], {"level": 1.0}),
-        ([1.0, 2.0], ["a", "b"], {"repeats": 0}),
-    ],
-)
-def test_bootstrap_refuses(values: list[float], groups: list[str], options: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="Expected"):
-        bootstrap_interval(values, groups, **options)  # type: ignore[arg-type]

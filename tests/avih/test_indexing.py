@@ -1,15 +1,17 @@
 """Indexing: known photos stay where they are, new ones are added, changed ones begin a new version."""
 
+import tracemalloc
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from avih import indexing
+from avih import indexing, scanning
 from avih.errors import IntegrityError, UsageError
-from avih.indexing import IndexRecord, read_index, rows_digest
+from avih.index_file import index_path, read_index, rows_digest
+from avih.indexing import IndexRecord
 from avih.naming import Store
-from avih.scanning import scan
+from avih.scanning import Row, scan
 from avih.settings import IndexSettings
 from memory_source import MAC_KEY, MemorySource, files
 
@@ -55,7 +57,7 @@ def test_the_first_run_fills_shards_in_order(store: Store) -> None:
 @pytest.mark.parametrize("base", [None, "v0001"], ids=["unfinished", "current"])
 def test_a_second_run_adds_nothing_and_writes_nothing(store: Store, base: str | None) -> None:
     index(store, files(10))
-    path = indexing.index_path(store=store, gallery="lfw", version="v0001")
+    path = index_path(store=store, gallery="lfw", version="v0001")
     before = path.stat()
     assert index(store, files(10), base=base) == record("v0001", 10, (0, 1, 2))
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
@@ -139,7 +141,7 @@ def test_a_rotation_s_index_is_that_of_the_old_version(store: Store) -> None:
 
 def test_only_the_owner_may_read_the_index(store: Store) -> None:
     index(store, files(2))
-    path = indexing.index_path(store=store, gallery="lfw", version="v0001")
+    path = index_path(store=store, gallery="lfw", version="v0001")
     assert path.stat().st_mode & 0o777 == 0o600
     index(store, files(3))
     assert path.stat().st_mode & 0o777 == 0o600
@@ -150,7 +152,7 @@ def test_a_missing_or_damaged_index_is_named(store: Store) -> None:
     with pytest.raises(UsageError, match="lfw v0001"):
         table(store)
     index(store, files(2))
-    path = indexing.index_path(store=store, gallery="lfw", version="v0001")
+    path = index_path(store=store, gallery="lfw", version="v0001")
     whole = path.read_bytes()
     table(store).drop(columns="shard").to_parquet(path)
     with pytest.raises(IntegrityError, match="columns"):
@@ -168,3 +170,43 @@ def test_the_digest_tells_ids_and_contents(store: Store) -> None:
     digests.add(rows_digest(rows.assign(image_id=rows.image_id + "x")))
     assert len(digests) == 4
     assert rows_digest(rows) == rows_digest(table(store).assign(shard=9))
+
+
+def test_two_photos_with_one_id_are_refused_and_nothing_is_written(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanning, "image_id", lambda path: path[:4])
+    with pytest.raises(UsageError, match=r"'anna/01\.jpg' twice"):
+        index(store, files(2))
+    assert not [path for path in store.root.rglob("*") if path.is_file()]
+
+
+def test_a_scan_in_any_order_gives_one_index(store: Store) -> None:
+    rows = list(scan(MemorySource(files(9)), limit=None, mac_key=MAC_KEY))
+    for gallery, scanned in (("forth", rows), ("back", rows[::-1])):
+        indexing.update_index(store=store, gallery=gallery, scanned=iter(scanned), settings=SETTINGS)
+    forth, back = (read_index(store=store, gallery=name, version="v0001") for name in ("forth", "back"))
+    pd.testing.assert_frame_equal(forth, back)
+    assert forth.image_id.is_monotonic_increasing
+
+
+def test_indexing_takes_no_more_memory_for_more_photos(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("avih.index_file", "avih.photo_tables"):
+        monkeypatch.setattr(f"{module}.PIECE", 256)
+
+    def peak(count: int) -> int:
+        """Bytes that Python objects and arrays take at most; they are what would grow."""
+        rows = (
+            Row(f"p{n:06d}", f"p{n:06d}", f"p{n:06d}.jpg", "indexed", "", f"{n:032x}") for n in range(count)
+        )
+        changed = (Row(f"p{n:06d}", "", f"p{n:06d}.jpg", "indexed", "", f"{n:032}") for n in range(1, count))
+        at = {"store": store, "gallery": f"of-{count}", "settings": IndexSettings(shard_size=500)}
+        tracemalloc.start()
+        indexing.update_index(**at, scanned=rows)
+        indexing.update_index(**at, scanned=changed, base="v0001", newest="closed")
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(1500)  # what is made once and kept
+    assert peak(15000) < 1.5 * peak(1500)

@@ -121,7 +121,7 @@ def test_the_advantage_leaves_out_what_any_face_shares(monkeypatch: pytest.Monke
     faces = drawn_faces(images=3, template="112x96")
     rng = np.random.default_rng(1)
     foggy = [(face * 0.5 + rng.integers(0, 128, face.shape)).astype(np.uint8) for face in faces]
-    monkeypatch.setattr(key_gate, "recover", lambda **_: foggy)
+    monkeypatch.setattr(key_gate, "recover", lambda *_, **__: foggy)
     scores = key_gate.recovered_scores(faces, [], codec())
     own = [ssim(faces[n], foggy[n]) for n in range(3)]
     others = [ssim(faces[m], foggy[n]) for n in range(3) for m in range(3) if m != n]
@@ -130,7 +130,7 @@ def test_the_advantage_leaves_out_what_any_face_shares(monkeypatch: pytest.Monke
     prior = sum(others) / 6
     assert pair.advantage == pytest.approx((pair.ssim - prior) / (1 - prior))
     # One and the same grey picture for every face is worth nothing, whatever SSIM it has.
-    monkeypatch.setattr(key_gate, "recover", lambda **_: [np.full_like(faces[0], 120)] * 3)
+    monkeypatch.setattr(key_gate, "recover", lambda *_, **__: [np.full_like(faces[0], 120)] * 3)
     grey = key_gate._pair(codec("a"), codec("b"), key_gate.recovered_scores(faces, [], codec()))
     assert grey.ssim > 0.3
     assert abs(grey.advantage) < 1e-9

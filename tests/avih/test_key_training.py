@@ -5,20 +5,23 @@ import pytest
 import torch
 from skimage import data
 
-from avih import key_training
+from avih import key_training, precision
 from avih.errors import UsageError
 from avih.evaluation.metrics import ssim
 from avih.generators import build_generator
+from avih.generators.codec import CodecGenerator
+from avih.generators.resnet import ResnetGenerator
 from avih.images import to_tensor
 from avih.key_training import PictureSampler, TrainedGenerator, structural_similarity, train_generator
-from avih.settings import KeySettings
+from avih.settings import FAST_UNMIXED_KEY, PAPER_KEY, KeySettings
 
 CODEC = KeySettings(width=8, blocks=1, steps=3, batch_size=2)
 RESNET = KeySettings(
     architecture="resnet", width=4, blocks=1, steps=3, batch_size=2, trunk_norm_only=True, noise_levels=0.0
 )
 ADVERSARIAL = RESNET.model_copy(update={"adversarial_weight": 1.0, "l1_weight": 100.0, "ssim_weight": 0.0})
-RECIPES = {"codec": CODEC, "resnet": RESNET, "adversarial": ADVERSARIAL}
+BFLOAT16 = ADVERSARIAL.model_copy(update={"precision": "bfloat16"})
+RECIPES = {"codec": CODEC, "resnet": RESNET, "adversarial": ADVERSARIAL, "bfloat16": BFLOAT16}
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +71,7 @@ def test_the_codec_learns_to_remove_noise() -> None:
     assert errors[1] < 0.9 * errors[0]
 
 
-@pytest.mark.parametrize("recipe", ["resnet", "adversarial"])
+@pytest.mark.parametrize("recipe", ["resnet", "adversarial", "bfloat16"])
 def test_the_resnet_comes_nearer_to_the_identity(recipe: str) -> None:
     pictures = sampler(seed=99).batch(8)
     changes = {"learning_rate": 3e-3, "steps": 40, "width": 8}
@@ -108,6 +111,126 @@ def test_the_seed_reaches_no_other_device(monkeypatch: pytest.MonkeyPatch) -> No
     assert 123_456_789 not in given
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_training_leaves_no_trace_of_the_seed_on_a_gpu() -> None:
+    before = torch.cuda.get_rng_state()
+    train_generator(settings=ADVERSARIAL, sampler=sampler(), seed=123_456_789, device="cuda")
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+    assert torch.cuda.initial_seed() != 123_456_789
+
+
+def test_number_formats_differ_and_weights_stay_float32() -> None:
+    coarse = weights(train(RESNET, precision="bfloat16"))
+    assert coarse.dtype == torch.float32
+    assert not torch.equal(coarse, weights(train(RESNET, precision="float32")))
+
+
+@pytest.mark.parametrize("instructions", [True, False])
+def test_auto_is_bfloat16_for_a_resnet_on_a_machine_that_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch, instructions: bool
+) -> None:
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: instructions)
+    found = [
+        key_training.number_format(settings, torch.device("cpu"), generator)
+        for settings, generator in (
+            (RESNET, ResnetGenerator(width=4, blocks=1)),
+            (PAPER_KEY, ResnetGenerator(width=4, blocks=1)),
+            (CODEC, CodecGenerator(width=4, blocks=1)),
+        )
+    ]
+    assert found == [torch.bfloat16 if instructions else torch.float32, torch.float32, torch.float32]
+
+
+def test_the_watcher_ends_the_training() -> None:
+    seen: list[int] = []
+
+    def watch(step: int, generator: torch.nn.Module) -> bool:
+        assert generator.training
+        generator.eval()  # whoever looks at it need not put this back
+        seen.append(step)
+        return step == 2
+
+    trained = train_generator(
+        settings=RESNET.model_copy(update={"steps": 5}), sampler=sampler(), seed=1, watch=watch
+    )
+    assert seen == [1, 2]
+    assert not trained.generator.training
+    assert all(value.is_contiguous() for value in trained.generator.state_dict().values())
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_no_step_waits_for_a_value(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value that is read makes the host wait for the device; it is read at the end, however many steps."""
+    read: list[str] = []
+    for name in ("item", "__float__", "__bool__", "tolist", "numpy"):
+        true = getattr(torch.Tensor, name)
+
+        def reading(self: torch.Tensor, *more: object, name: str = name, true: object = true) -> object:
+            read.append(name)
+            return true(self, *more)  # type: ignore[operator]
+
+        monkeypatch.setattr(torch.Tensor, name, reading)
+    counts = []
+    for steps in (2, 6):
+        read.clear()
+        train(RECIPES[recipe], steps=steps)
+        counts.append(len(read))
+    assert counts[0] == counts[1] >= 1
+
+
+def test_the_step_size_rises_and_then_falls_along_half_a_cosine() -> None:
+    plain = RESNET.model_copy(update={"steps": 8})
+    warm = RESNET.model_copy(update={"steps": 12, "warm_up": 4})
+    falling = [(1 + np.cos(np.pi * step / 8)) / 2 for step in range(8)]
+    assert [key_training.step_share(step, plain) for step in range(8)] == pytest.approx(falling)
+    rising = [0.25, 0.5, 0.75, 1.0]
+    assert [key_training.step_share(step, warm) for step in range(12)] == pytest.approx(rising + falling)
+    assert not torch.equal(weights(train(RESNET)), weights(train(RESNET, warm_up=2)))
+
+
+@pytest.mark.parametrize(("dropout", "repeatable"), [(0.0, True), (0.5, False)])
+def test_dropout_is_the_recipes(dropout: float, repeatable: bool) -> None:
+    picture, same = sampler(seed=99).batch(1), []
+
+    def watch(step: int, generator: torch.nn.Module) -> bool:
+        same.append(torch.equal(generator(picture), generator(picture)))
+        return True
+
+    settings = RESNET.model_copy(update={"dropout": dropout})
+    train_generator(settings=settings, sampler=sampler(), seed=1, watch=watch)
+    assert same == [repeatable]
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_trunk_that_is_not_trained_stays_as_it_was_drawn(trained: bool) -> None:
+    start = train(RESNET, steps=1, learning_rate=1e-12, train_trunk=trained).generator.state_dict()
+    end = train(RESNET, train_trunk=trained, learning_rate=1e-2).generator.state_dict()
+    convolutions = {name for name, weight in end.items() if weight.ndim == 4}
+    trunk = {name for name in convolutions if ".body." in name}
+    moved = {name for name in convolutions if not torch.allclose(start[name], end[name], atol=1e-6)}
+    assert len(trunk) == 2 and len(convolutions) > 4
+    assert moved == (convolutions if trained else convolutions - trunk)
+    assert not torch.equal(
+        end[min(trunk)], train(RESNET, train_trunk=trained, seed=2).generator.state_dict()[min(trunk)]
+    )
+
+
+def test_the_fast_recipe_trains_the_papers_network_and_does_not_begin_at_the_identity() -> None:
+    """Keys that begin alike would recover each other's pictures."""
+    paper, fast = (
+        sum(weight.numel() for name, weight in build_generator(
+            architecture=recipe.architecture, options=recipe.options()).named_parameters() if weight.ndim == 4)
+        for recipe in (PAPER_KEY, FAST_UNMIXED_KEY)
+    )  # fmt: skip
+    assert paper == fast
+    pictures, outputs = sampler(seed=99).batch(4), []
+    for seed in (1, 2):
+        start = train(FAST_UNMIXED_KEY, seed=seed, steps=1, learning_rate=1e-12, batch_size=1, crop=16)
+        outputs.append(start.generator(pictures))
+    assert float(structural_similarity(outputs[0], pictures).mean()) < 0.3
+    assert float(structural_similarity(outputs[0], outputs[1]).mean()) < 0.3
+
+
 def test_similarity_agrees_with_the_metric() -> None:
     rng = np.random.default_rng(3)
     first = rng.integers(0, 256, (4, 24, 20, 3), dtype=np.uint8)
@@ -135,6 +258,27 @@ def test_the_sampler_gives_varied_pictures_in_range() -> None:
     assert len({tuple(picture.reshape(-1)[:12].tolist()) for picture in batch}) == 40
     grey = [bool((picture == picture[:1]).all()) for picture in batch]
     assert 0 < sum(grey) < 30
+
+
+def test_smaller_crops_are_squares_of_the_asked_side() -> None:
+    batch = sampler().batch(5, side=16)
+    assert batch.shape == (5, 3, 16, 16)
+    assert float(batch.std()) > 0.05
+    with pytest.raises(UsageError, match="within 32x32 pixels, got a side of 36"):
+        sampler().batch(1, side=36)
+
+
+def test_the_recipe_decides_the_crops() -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def watch(step: int, generator: torch.nn.Module) -> bool:
+        if step == 1:
+            generator.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape)))
+        return False
+
+    settings = RESNET.model_copy(update={"crop": 20, "steps": 2})
+    train_generator(settings=settings, sampler=sampler(), seed=1, watch=watch)
+    assert shapes == [(2, 3, 20, 20)]
 
 
 def test_a_picture_of_exactly_the_size_is_used_whole() -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from avih.batched import select
 from avih.losses import BlockVariance, FeatureDistance, Objective, RecoveryDistance
 
 DRAW = torch.Generator().manual_seed(11)
@@ -122,7 +123,7 @@ def test_the_gradient_agrees_with_finite_differences() -> None:
 def test_selected_images_keep_their_own_targets_and_weights() -> None:
     rows = torch.tensor([2, 0])
     loss, gradient, terms = objective().with_gradient(IMAGES)
-    some = objective().select(rows)
+    some = select(objective(), rows)
     less, slope, parts = some.with_gradient(IMAGES[rows])
     torch.testing.assert_close(less, loss[rows], rtol=1e-12, atol=0)
     torch.testing.assert_close(slope, gradient[rows], rtol=1e-9, atol=1e-14)
@@ -134,4 +135,4 @@ def test_selected_images_keep_their_own_targets_and_weights() -> None:
 def test_a_selected_block_variance_keeps_its_blocks() -> None:
     term = BlockVariance(size=2, stride=2)
     chosen = torch.tensor([1])
-    assert torch.equal(term.select(chosen)(IMAGES[chosen]), term(IMAGES)[chosen])
+    assert torch.equal(select(term, chosen)(IMAGES[chosen]), term(IMAGES)[chosen])

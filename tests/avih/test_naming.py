@@ -207,6 +207,14 @@ def test_no_name_leads_out_of_the_store(gallery: str, version: str, key: str) ->
         assert ".." not in path.parts
 
 
+def test_plans_lie_beside_the_versions_and_are_none() -> None:
+    store = Store(Path("/store"))
+    assert store.plans("lfw") == store.erased("lfw").with_name("plans.jsonl")
+    assert store.plans("lfw").parent == store.folder("index", gallery="lfw", version="v0001").parent
+    with pytest.raises(UsageError, match="gallery name"):
+        store.plans("../lfw")
+
+
 def test_versions_are_listed_in_number_order_and_strangers_are_left_out(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for name in ("v10000", "v0002", "v9999", "notes", "v00003", "v0000"):

@@ -12,7 +12,7 @@ from PIL import Image
 from skimage import data
 
 from avih.errors import UsageError
-from avih.evaluation import plots
+from avih.evaluation import plots, quality_plot
 from avih.evaluation.summary import Limits
 
 
@@ -77,7 +77,9 @@ def overlaps(figure: Figure) -> list[tuple[str, str]]:
 
 def test_quality_distributions_count_and_draw_the_limits() -> None:
     rows = table()
-    figure = plots.quality_distributions(rows, data_set="made-up faces", limits=Limits(ssim_e_max=0.025))
+    figure = quality_plot.quality_distributions(
+        [rows], data_set="made-up faces", limits=Limits(ssim_e_max=0.025)
+    )
     assert "made-up faces, n = 35" in words(figure)
     hidden, recovered, matched, wrong_key = figure.axes
     assert sum(bar.get_height() for bar in hidden.patches) == 35
@@ -90,17 +92,32 @@ def test_quality_distributions_count_and_draw_the_limits() -> None:
     assert all(axes.get_ylabel() == "images" for axes in figure.axes)
 
 
+def test_quality_distributions_of_parts_are_those_of_the_whole() -> None:
+    rows = table()
+    whole = quality_plot.quality_distributions([rows])
+    parts = quality_plot.quality_distributions([rows[start : start + 3] for start in range(0, 40, 3)])
+    for one, other in zip(whole.axes, parts.axes, strict=True):
+        bars = [[(bar.get_x(), bar.get_height()) for bar in axes.patches] for axes in (one, other)]
+        assert bars[0] == bars[1]
+    ssim_d = rows.loc[rows["status"] != "failed", "ssim_d"]
+    edges = [bar.get_x() for bar in whole.axes[1].patches]
+    heights = [bar.get_height() for bar in whole.axes[1].patches]
+    last = whole.axes[1].patches[-1]
+    assert heights == np.histogram(ssim_d, bins=[*edges, last.get_x() + last.get_width()])[0].tolist()
+    assert words(whole) == words(parts)
+
+
 def test_quality_distributions_take_single_and_partial_values() -> None:
     rows = table()
     rows.loc[1:, "ssim_d"] = np.nan
     rows["cos"] = 0.995  # as high as its limit: an axis without any spread of its own
     rows["wrong_key_ssim_d"] = [0.1] * 10 + [None] * 30
-    figure = plots.quality_distributions(rows)
+    figure = quality_plot.quality_distributions([rows])
     assert "Recovered vs original (n = 1)" in words(figure)
     assert "(n = 10)" in words(figure)
     assert Image.open(io.BytesIO(png(figure))).size == (1104, 768)
     with pytest.raises(UsageError, match="none named cos"):
-        plots.quality_distributions(rows.drop(columns="cos"))
+        quality_plot.quality_distributions([rows.drop(columns="cos")])
 
 
 def test_pixel_histograms_are_those_of_all_images_together() -> None:
@@ -147,8 +164,8 @@ def test_charts_of_pixels_need_sixteen_images(chart) -> None:  # type: ignore[no
 @pytest.mark.parametrize(
     "figure",
     [
-        plots.quality_distributions(
-            table(), data_set="a data set with quite a long name, aligned to 112 x 112"
+        quality_plot.quality_distributions(
+            [table()], data_set="a data set with quite a long name, aligned to 112 x 112"
         ),
         plots.pixel_histograms(photos(16), pictures(16)),
         plots.adjacent_pixel_correlation(photos(16), pictures(16)),

@@ -77,6 +77,7 @@ def test_every_field_of_the_protection_changes_the_digest() -> None:
         "step_size": 0.21,
         "momentum": 0.91,
         "stop_cosine": None,
+        "feature_weight": 2.0,
         "recovery_weight": 0.3,
         "variance_weight": 0.002,
         "batch_size": 17,
@@ -140,3 +141,35 @@ def test_key_steps_are_checked_like_any_setting(steps: int) -> None:
 def test_another_preset_is_refused() -> None:
     with pytest.raises(UsageError, match="fast, paper"):
         preset("slow")
+
+
+@pytest.mark.parametrize(
+    ("name", "recovery", "architecture", "protect"),
+    [
+        ("fast", "keyed", "codec", ProtectSettings()),
+        ("fast", "sealed", "none", settings.SEALED_PROTECT),
+        ("fast", "unmixed", "resnet", settings.FAST_UNMIXED_PROTECT),
+        ("paper", "unmixed", "resnet", settings.PAPER_PROTECT),
+    ],
+)
+def test_a_preset_has_settings_per_recovery(
+    name: str, recovery: str, architecture: str, protect: ProtectSettings
+) -> None:
+    chosen = preset(name, recovery=recovery)
+    assert (chosen.key.architecture, chosen.protect) == (architecture, protect)
+    assert chosen.protect.recovery == recovery
+    assert settings.ARCHITECTURE_OF[chosen.protect.recovery] == architecture
+
+
+@pytest.mark.parametrize(("name", "recovery"), [("paper", "sealed"), ("paper", "keyed"), ("fast", "open")])
+def test_a_recovery_that_a_preset_has_not_is_refused(name: str, recovery: str) -> None:
+    with pytest.raises(UsageError, match=f"fast with sealed.*got '{name}' with '{recovery}'"):
+        preset(name, recovery=recovery)
+
+
+def test_a_sealed_key_has_no_training_steps() -> None:
+    sealed = preset("fast", recovery="sealed").key
+    assert (sealed.training_steps, sealed.options()) == (0, {})
+    assert KeySettings(steps=7).training_steps == 7
+    with pytest.raises(UsageError, match="no generator to train"):
+        preset("fast", recovery="sealed", key_steps=7)

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from avih.steps import ClosingMomentum, DecayingMomentum, StepRule, per_image
+from avih.batched import select
+from avih.steps import AdaptiveMomentum, ClosingMomentum, DecayingMomentum, StepRule, per_image
 
 SHAPE = (3, 3, 2, 2)
 STEPS = 60
@@ -105,7 +106,25 @@ def test_the_first_closing_step_has_the_promised_length(loss: float, share: floa
     assert not change[gradient == 0].any()
 
 
-RULES = [DecayingMomentum(patience=3), ClosingMomentum(step_size=0.2, momentum=0.9, full_loss=0.5)]
+def test_adaptive_momentum_is_adam_with_a_falling_step() -> None:
+    rule = AdaptiveMomentum(step_size=0.6, steps=30, momentum=0.9, spread=0.95, least=0.01)
+    changes, _ = run(rule.start(torch.zeros(SHAPE, dtype=torch.float64)), [0, 1, 2])
+    weight = torch.nn.Parameter(torch.zeros(SHAPE, dtype=torch.float64))
+    adam = torch.optim.Adam([weight], lr=0.6, betas=(0.9, 0.95), eps=1e-300)
+    for t in range(STEPS):
+        share = 0.01 + 0.99 * (1 + math.cos(math.pi * min(t / 30, 1))) / 2
+        adam.param_groups[0]["lr"] = 0.6 * share
+        before = weight.detach().clone()
+        weight.grad = GRADIENTS[t].clone()
+        adam.step()
+        torch.testing.assert_close(changes[t], before - weight.detach(), rtol=1e-8, atol=1e-12)
+
+
+RULES = [
+    DecayingMomentum(patience=3),
+    ClosingMomentum(step_size=0.2, momentum=0.9, full_loss=0.5),
+    AdaptiveMomentum(step_size=0.1, steps=40),
+]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -113,7 +132,7 @@ def test_selected_images_go_on_as_if_nothing_had_happened(rule: StepRule) -> Non
     images = torch.zeros(SHAPE, dtype=torch.float64)
     whole, _ = run(rule.start(images), [0, 1, 2])
     _, half_way = run(rule.start(images), [0, 1, 2], last=25)
-    rest, _ = run(half_way.select(torch.tensor([2, 0])), [2, 0], first=25)
+    rest, _ = run(select(half_way, torch.tensor([2, 0])), [2, 0], first=25)
     torch.testing.assert_close(rest, whole[25:, [2, 0]], rtol=1e-12, atol=1e-15)
 
 

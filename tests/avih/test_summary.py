@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from avih.errors import UsageError
 from avih.evaluation.identification import IdentificationResult
-from avih.evaluation.summary import Limits, check_limits, summarise, unchecked_limits
+from avih.evaluation.summary import Limits, Tally, check_limits, summarise, unchecked_limits
 
 KEYS = {
     "ssim_e", "ssim_d", "lpips_e", "lpips_d", "cos_mean", "cos_min", "acc_original", "acc_one", "acc_all",
@@ -46,7 +46,7 @@ def table() -> pd.DataFrame:
 
 
 def test_means_are_over_the_images_that_count_and_have_the_figure() -> None:
-    found = summarise(table(), identified(0.98, 0.97, None))
+    found = summarise(Tally.of([table()]), identified(0.98, 0.97, None))
     assert set(found) == KEYS
     assert found["ssim_e"] == pytest.approx(0.03)
     assert found["ssim_d"] == pytest.approx(0.85)
@@ -60,16 +60,34 @@ def test_means_are_over_the_images_that_count_and_have_the_figure() -> None:
 
 @pytest.mark.parametrize("rows", [table(), table().iloc[:0], table().assign(cos=np.inf, ssim_d="no")])
 def test_a_summary_is_plain_json_without_nan(rows: pd.DataFrame) -> None:
-    found = summarise(rows, identified(np.float64(0.5), np.float32(0.5), None))
+    found = summarise(Tally.of([rows]), identified(np.float64(0.5), np.float32(0.5), None))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert all(value is None or (type(value) is float and math.isfinite(value)) for value in found.values())
 
 
+@pytest.mark.parametrize("size", [1, 3, 40, 1000])
+def test_rows_in_parts_add_up_to_the_figures_of_all(size: int) -> None:
+    generator = np.random.default_rng(0)
+    rows = pd.concat([table()] * 40, ignore_index=True)
+    rows["ssim_d"] = generator.normal(0.9, 0.2, len(rows)).astype(np.float32)
+    rows["cos"] = 1 - generator.exponential(0.01, len(rows))
+    rows["reason"] = generator.choice(["", "no_face", "cos 0.91", "cos 0.97"], len(rows))
+    tally = Tally.of(rows[start : start + size] for start in range(0, len(rows), size))
+    found = summarise(tally, identified(None, None, None))
+    counted = rows[rows.status.isin(["protected", "below_quality"])]
+    assert found["ssim_d"] == pytest.approx(counted.ssim_d.astype(float).mean(), rel=1e-14)
+    assert found["cos_mean"] == pytest.approx(math.fsum(counted.cos) / len(counted), rel=1e-15)
+    assert found["cos_min"] == counted.cos.min()
+    assert found["lpips_e"] is None
+    assert tally.statuses == {"protected": 80, "below_quality": 40, "failed": 40, "skipped": 40}
+    assert tally.reasons == rows.reason[rows.reason != ""].str.split(" ").str[0].value_counts().to_dict()
+
+
 def test_a_misspelt_column_is_no_silent_absence() -> None:
     with pytest.raises(UsageError, match="none named cos"):
-        summarise(table().rename(columns={"cos": "cosine"}), identified(None, None, None))
+        summarise(Tally.of([table().rename(columns={"cos": "cosine"})]), identified(None, None, None))
     with pytest.raises(UsageError, match="status"):
-        summarise(table().drop(columns="status"), identified(None, None, None))
+        summarise(Tally.of([table().drop(columns="status")]), identified(None, None, None))
 
 
 def test_figures_at_their_limits_are_fine_despite_rounding() -> None:
@@ -124,7 +142,7 @@ def test_absent_figures_are_named_but_break_nothing() -> None:
 
 
 def test_a_gallery_of_which_nothing_is_known_does_not_pass() -> None:
-    nothing = summarise(table().assign(status="failed"), identified(None, None, None))
+    nothing = summarise(Tally.of([table().assign(status="failed")]), identified(None, None, None))
     assert check_limits(nothing, Limits()) == ["No figure was measured, so no limit could be checked"]
 
 

@@ -5,7 +5,7 @@ import pytest
 from avih.errors import KeyRefused, UsageError
 from avih.key_gate import GateSettings
 from avih.keys import Passphrase, State, prepared_key, verify_log
-from avih.settings import KeySettings
+from avih.settings import SEALED_KEY, KeySettings
 from small_keys import add, codec_key, make_store
 from tasks import opened
 from tasks.create_key import create_key, renew_secret
@@ -106,6 +106,38 @@ def test_an_unmixed_or_destroyed_key_is_not_renewed(root, keys):
     with pytest.raises(KeyRefused, match="destroyed"):
         renew_secret(store=root, key_id=gone.key_id, **WHO)
     assert len(keys.list()) == 2
+
+
+def test_a_sealed_key_takes_no_training_and_passes_the_gate_alone(root, keys):
+    add(keys, codec_key(), "active")
+    sealed = {"settings": SEALED_KEY, "recovery": "sealed"}
+    made = create_key(store=root, **NEW | sealed, activate=True)
+    assert (made.state, made.architecture, made.parameters, made.training_l1) == ("active", "none", 0, None)
+    assert (made.gate.ssim_d, made.gate.ssim_d_limit, made.gate.pairs) == (1.0, 1.0, ())
+    limited = SEALED_KEY.model_copy(update={"leak_budget": 7})
+    other = create_key(store=root, **NEW | sealed | {"settings": limited}, activate=False)
+    assert keys.show(other.key_id).recipe == {"architecture": "none", "leak_budget": 7}
+    renewed = renew_secret(store=root, key_id=made.key_id, **WHO)
+    first, second = (keys.load(one.key_id, purpose="inspect") for one in (made, renewed))
+    assert first.secret != second.secret and first.key_id != second.key_id
+    assert keys.show(second.key_id).recovery == "sealed"
+    assert prepared_key(keys, "sealed").key_id == other.key_id
+
+
+@pytest.mark.parametrize(
+    ("architecture", "recovery"),
+    [("codec", "sealed"), ("none", "keyed"), ("none", "unmixed"), ("resnet", "keyed")],
+)
+def test_a_generator_that_does_not_serve_the_recovery_is_told_before_any_training(
+    root, keys, architecture, recovery
+):
+    settings = TINY.model_copy(update={"architecture": architecture})
+    with pytest.raises(UsageError, match=f"for recovery '{recovery}', got '{architecture}'"):
+        create_key(store=root, **NEW | {"settings": settings, "recovery": recovery}, activate=False)
+    with pytest.raises(UsageError, match="nothing is trained"):
+        pictures = {"settings": SEALED_KEY, "recovery": "sealed", "pictures": "/somewhere"}
+        create_key(store=root, **NEW | pictures, activate=False)
+    assert keys.list() == []
 
 
 def test_the_pool_gives_the_key_that_waits_longest(keys):

@@ -63,6 +63,18 @@ def test_a_key_through_its_states_with_actor_and_reason(keys):
     ]
 
 
+def test_a_sealed_key_is_made_without_training(keys):
+    made = facts("create", "--recovery", "sealed")
+    assert (made["state"], made["architecture"], made["gate"]["passed"]) == ("active", "none", True)
+    assert facts("show", made["key_id"])["recovery"] == "sealed"
+    for wrong in (("--steps", "5"), ("--pictures", "/somewhere")):
+        refused = call("create", "--recovery", "sealed", *wrong)
+        assert refused.exit_code == 2 and "sealed key" in " ".join(refused.stderr.split())
+    unknown = call("create", "--recovery", "open")
+    assert unknown.exit_code == 2 and "keyed, unmixed, sealed" in " ".join(unknown.stderr.split())
+    assert len(keys.list()) == 1
+
+
 @pytest.mark.parametrize("change", ["suspend", "deactivate", "compromise", "destroy"])
 def test_a_change_that_ends_something_needs_a_reason(keys, change):
     key_id = add(keys, None, "active").key_id

@@ -9,7 +9,7 @@ import pytest
 from avih.datasets.synthetic import SyntheticFaces
 from avih.errors import KeyRefused, QualityBelowLimits
 from avih.gallery import read_history
-from avih.indexing import read_index
+from avih.index_file import read_index
 from avih.keys import KeyStore, Vault
 from avih.manifest import verify_gallery
 from avih.naming import Store

@@ -15,7 +15,7 @@ from avih.images import decode_png
 from avih.keys import KeyStore, Vault
 from avih.manifest import verify_gallery
 from avih.naming import Store
-from avih.protection import recover
+from avih.recovery import Stored, recover
 from avih.settings import EvaluateSettings
 from flows.evaluate_gallery import evaluate_gallery
 from small_source import NOTES, REFUSALS, ROWS, TWO_FACES
@@ -80,10 +80,10 @@ def test_figures_come_from_the_stored_files(made):
                 name = member.name.removesuffix(".png")
                 stored = decode_png(tar.extractfile(member).read())
                 label = json.load(tar.extractfile(f"{name}.json"))
-                back = recover(
-                    stored=[stored], nonces=[label["nonce"]], secret=opened_key.secret.reveal(),
+                (back,) = recover(
+                    [Stored(name, stored, label["nonce"])], secret=opened_key.secret.reveal(),
                     generator=generator, recovery="keyed",
-                )[0]  # fmt: skip
+                )  # fmt: skip
                 row = measured.set_index("image_id").loc[name]
                 assert ssim(originals[name], back) == pytest.approx(row.ssim_d, abs=1e-6) and row.ssim_d > 0.9
                 assert (

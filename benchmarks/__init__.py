@@ -1,0 +1,1 @@
+"""Benchmarks: how long protecting, training a key and the rest take, measured side by side and honestly."""

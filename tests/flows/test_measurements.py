@@ -1,0 +1,108 @@
+"""A version's figures, read shard by shard, are those of all rows together in memory."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from avih.errors import UsageError
+from avih.evaluation.identification import identify
+from avih.evaluation.summary import summarise
+from avih.settings import EvaluateSettings
+from tasks.evaluate_shard import evaluated_address
+from tasks.measurements import Measurements
+from tasks.records import Place, RecogniserChoice
+from tasks.summarise_gallery import condense
+
+KEY = "0123456789abcdef"
+SETTINGS = EvaluateSettings(probe_persons=3, contact_sheet_images=20)
+FIGURES = ("ssim_e", "ssim_d", "cos", "wrong_key_ssim_d", "seconds")
+
+
+def gallery() -> pd.DataFrame:
+    """Rows as the evaluate stage writes them: persons with many photos, others, and photos without a face."""
+    generator = np.random.default_rng(0)
+    persons = [f"p{n}" for n in range(5) for _ in range(13 + n)] + [f"single{n}" for n in range(60)]
+    generator.shuffle(persons)
+    rows = pd.DataFrame({"image_id": [f"{p}__{n:03d}" for n, p in enumerate(persons)], "person": persons})
+    middles = {person: generator.normal(size=8) for person in persons}
+    rows["feature_original"] = [middles[person] + generator.normal(size=8) for person in persons]
+    rows["feature_protected"] = [
+        feature + 0.4 * generator.normal(size=8) for feature in rows.feature_original
+    ]
+    rows = rows.assign(
+        **{name: generator.uniform(0, 1, len(rows)) for name in FIGURES}, lpips_e=None, lpips_d=None
+    )
+    rows["status"] = generator.choice(["protected", "below_quality", "failed"], len(rows), p=[0.8, 0.1, 0.1])
+    failed = rows.status == "failed"
+    rows.loc[failed, ["feature_original", "feature_protected", "ssim_e", "ssim_d", "cos", "seconds"]] = None
+    return rows.assign(reason=np.where(failed, "no_face in the photo", ""))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(
+        store=str(tmp_path), gallery="people", version="v0001", recogniser=RecogniserChoice(card="x")
+    )
+
+
+def write(place: Place, rows: pd.DataFrame, *, shards: int) -> list[int]:
+    """Put the rows into shards at random: a photo keeps its shard, so shards follow neither ids nor persons."""
+    numbers = np.random.default_rng(1).integers(0, shards, len(rows))
+    for number in range(shards):
+        path = place.folder.shard(evaluated_address(place, KEY, number), "parquet")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows[numbers == number].to_parquet(path, index=False)
+    return list(range(shards))
+
+
+@pytest.mark.parametrize("shards", [1, 4, 40])
+def test_against_all_rows_in_memory(place: Place, shards: int) -> None:
+    rows = gallery()
+    measured = Measurements(place=place, key_id=KEY, shards=write(place, rows, shards=shards))
+    tally, identification, chosen = condense(measured, place=place, settings=SETTINGS)
+    counted = rows[rows.status != "failed"]
+    assert identification == identify(
+        original=np.stack(counted.feature_original), protected=np.stack(counted.feature_protected),
+        persons=counted.person.tolist(), count=3, minimum_photos=SETTINGS.minimum_photos, seed=SETTINGS.seed,
+    )  # fmt: skip
+    assert 0 < identification.acc_one < identification.acc_original < 1
+    figures = summarise(tally, identification)
+    for key, column in (("ssim_d", "ssim_d"), ("cos_mean", "cos"), ("seconds_per_image", "seconds")):
+        assert figures[key] == pytest.approx(counted[column].astype(float).mean(), rel=1e-13)
+    assert figures["cos_min"] == counted.cos.astype(float).min()
+    assert figures["lpips_d"] is None
+    assert tally.statuses == rows.status.value_counts().to_dict()
+    assert tally.reasons == {"no_face": (rows.status == "failed").sum()}
+    ordered = counted.sort_values("image_id")
+    turns = ordered.assign(turn=ordered.groupby("person").cumcount()).sort_values(["turn", "image_id"])
+    assert chosen.image_id.tolist() == turns.image_id.head(20).tolist()
+    written = pd.concat([table[["image_id", "shard"]] for table in measured]).set_index("image_id").shard
+    assert chosen.shard.tolist() == written[chosen.image_id].tolist()
+    assert not [path for path in place.folder.root.rglob("*.part")]
+
+
+def test_features_of_some_persons_are_read_from_their_shards_alone(place: Place) -> None:
+    rows = gallery()
+    measured = Measurements(place=place, key_id=KEY, shards=write(place, rows, shards=40))
+    wanted = rows[(rows.person == "p1") & (rows.status != "failed")]
+    parts = list(measured.features(frozenset({"p1"})))
+    assert {name for part in parts for name in part.persons} == {"p1"}
+    found = np.concatenate([part.original for part in parts])
+    assert sorted(map(tuple, found)) == sorted(map(tuple, wanted.feature_original))
+    assert not any(column.startswith("feature") for table in measured for column in table.columns)
+
+
+def test_a_version_without_any_protected_photo_has_no_figures(place: Place) -> None:
+    rows = gallery()
+    shards = write(place, rows[rows.status == "failed"], shards=2)
+    measured = Measurements(place=place, key_id=KEY, shards=shards)
+    tally, identification, chosen = condense(measured, place=place, settings=SETTINGS)
+    assert (identification.acc_all, len(chosen)) == (None, 0)
+    assert set(summarise(tally, identification).values()) == {None}
+
+
+def test_a_version_without_shards_is_refused(place: Place) -> None:
+    with pytest.raises(UsageError, match="at least one shard"):
+        Measurements(place=place, key_id=KEY, shards=[])
