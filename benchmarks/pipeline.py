@@ -1,7 +1,7 @@
 """Does the optimisation wait for the rest? ``python -m benchmarks.pipeline``: the protect stage, shard by shard.
 
-Protects the same aligned gallery with one and with two shards at a time and reports seconds per image and the share
-of time in which the optimisation computes. What is left is decoding, mixing, PNG encoding, measuring and writing.
+Protects the same aligned gallery with one and with two shards at a time and reports seconds per image and the
+share of time in which the optimisation computes; the rest is decoding, mixing, PNG encoding, measuring, writing.
 """
 
 import argparse

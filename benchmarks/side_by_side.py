@@ -33,13 +33,13 @@ class Variant:
 def our_variants(options: Options, subjects: Subjects) -> tuple[Variant, ...]:
     """Return the presets that stand beside the baseline: ``paper``, ``fast`` unmixed, and the keyed default."""
     paper = preset("paper").protect
-    fast = preset("fast").protect
+    fast, keyed = preset("fast", recovery="unmixed").protect, preset("fast").protect
     most = {} if options.our_steps is None else {"steps": options.our_steps}
     return (
         Variant("paper", _changed(paper, steps=options.baseline_steps), subjects.plain, subjects.wrong),
-        Variant("fast", _changed(fast, recovery="unmixed", **most), subjects.plain, subjects.wrong),
+        Variant("fast", _changed(fast, **most), subjects.plain, subjects.wrong),
         # The same codec and another secret: the hardest wrong key there is.
-        Variant("keyed", _changed(fast, recovery="keyed", **most), subjects.keyed, subjects.keyed),
+        Variant("keyed", _changed(keyed, **most), subjects.keyed, subjects.keyed),
     )
 
 

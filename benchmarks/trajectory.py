@@ -187,6 +187,8 @@ def watch_ours(
         chosen, ids = list(pictures[begin : begin + size]), list(names[begin : begin + size])
         clock = Stopwatch(device)
         recorder = Recorder(steps=watched_steps(settings.steps), clock=clock, progress=progress)
+        # The loop fills up a batch that is not full; users' galleries have enough to fill it.
+        settings = settings.model_copy(update={"batch_size": size})
         unstopped = settings.model_copy(update={"stop_cosine": None})
         with clock.running():
             result = run_ours(
