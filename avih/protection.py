@@ -14,18 +14,17 @@ the optimisation is given f(x) alone.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from avih.acceleration import for_gradients
 from avih.batched import groups
 from avih.criteria import Criterion, Never, StillRecognised, StillRecoverable
-from avih.generators.codec import encode, free_mask
 from avih.images import to_pixels, to_tensor
+from avih.jobs import Ticket, keyed_job, sealed_job, unmixed_job
 from avih.loop import Fixed, Hidden, Job, Loop, Source
-from avih.losses import BlockVariance, FeatureDistance, Objective, RecoveryDistance
-from avih.mixing import Mixing, keystream, make_nonce
+from avih.losses import FeatureDistance
+from avih.mixing import make_nonce
 from avih.precision import Confirming, InPrecision, Rough, resolve
 from avih.recognisers import Recogniser
 from avih.recovery import Picture, check_recovery
@@ -34,14 +33,6 @@ from avih.settings import ProtectSettings
 from avih.steps import AdaptiveMomentum, ClosingMomentum, DecayingMomentum, StepRule
 
 Watch = Callable[[int, Tensor], None]
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """Which picture a job hides: nothing of the picture itself."""
-
-    image: str
-    nonce: str
 
 
 @dataclass(frozen=True)
@@ -119,7 +110,7 @@ class Protector:
             missing = self.settings.batch_size - len(group)
             full = [picture for _, picture in group] + [group[-1][1]] * missing
             with torch.no_grad():
-                targets = self.recogniser(to_tensor(full).to(self.device)).cpu()
+                targets = self.recogniser(to_tensor(full))
             for (image, picture), target in zip(group, targets, strict=False):
                 nonce = make_nonce(secret=self.secret, version=self.version, image=image, pixels=picture)
                 ticket = Ticket(image, nonce)
@@ -147,7 +138,7 @@ class Protector:
         (pixels,) = to_pixels(hidden.image)
         features = next(term for term in hidden.job.objective.terms if isinstance(term, FeatureDistance))
         with torch.no_grad():
-            seen = self.recogniser(hidden.image.to(self.device)).cpu()
+            seen = self.recogniser(hidden.image)
         cosine = float((seen * features.target).sum())
         ticket: Ticket = hidden.job.ticket
         sealed = None
@@ -181,54 +172,21 @@ class Protector:
         return resolve(self.settings.precision, device=self.device, network=self.recogniser)
 
     def _job(self, picture: Picture, ticket: Ticket, target: Tensor) -> Job:
-        if self.settings.recovery == "unmixed":
-            return self._unmixed_job(picture, ticket, target)
+        secret, recogniser = self.secret, InPrecision(for_gradients(self.recogniser))
         if self.settings.recovery == "sealed":
-            return self._sealed_job(picture.shape, ticket, target)
-        return self._keyed_job(picture, ticket, target)
-
-    def _keyed_job(self, picture: Picture, ticket: Ticket, target: Tensor) -> Job:
-        mixing = Mixing.draw(secret=self.secret, nonce=ticket.nonce, values=picture.size)
-        mask = mixing.scatter(free_mask(*picture.shape[:2]))
-        # From here on the original is out of reach: noise, a mask and features are all the optimiser gets.
-        return Job(
-            start=to_tensor(mixing.invert(encode(picture))),
-            objective=Objective((FeatureDistance(InPrecision(for_gradients(self.recogniser)), target),)),
-            movable=torch.from_numpy(mask[None]).permute(0, 3, 1, 2).float(),
-            ticket=ticket,
-        )
-
-    def _sealed_job(self, shape: tuple[int, ...], ticket: Ticket, target: Tensor) -> Job:
-        # The original is not even an argument: its size, its nonce and its features are all that comes here.
-        start = to_tensor(start_noise(self.secret, ticket.nonce, shape))
-        return Job(
-            start=start,
-            objective=Objective((FeatureDistance(InPrecision(for_gradients(self.recogniser)), target),)),
-            movable=torch.ones_like(start),
-            ticket=ticket,
-        )
-
-    def _unmixed_job(self, picture: Picture, ticket: Ticket, target: Tensor) -> Job:
-        settings = self.settings
-        dtype = resolve(settings.precision, device=self.device, network=self.generator)
-        start = to_tensor(start_noise(self.secret, ticket.nonce, picture.shape))
-        terms = (
-            FeatureDistance(InPrecision(for_gradients(self.recogniser)), target, settings.feature_weight),
-            RecoveryDistance(
-                InPrecision(self.generator, dtype), to_tensor(picture), settings.recovery_weight
-            ),
-            BlockVariance(settings.variance_weight),
-        )
-        return Job(start=start, objective=Objective(terms), movable=torch.ones_like(start), ticket=ticket)
+            # The original is not even an argument: its size, its nonce and its features are all that is known.
+            return sealed_job(picture.shape, ticket, target, secret=secret, recogniser=recogniser)
+        if self.settings.recovery == "keyed":
+            return keyed_job(picture, ticket, target, secret=secret, recogniser=recogniser)
+        dtype = resolve(self.settings.precision, device=self.device, network=self.generator)
+        generator = InPrecision(self.generator, dtype)
+        return unmixed_job(
+            picture, ticket, target, secret=secret, recogniser=recogniser, generator=generator,
+            settings=self.settings,
+        )  # fmt: skip
 
 
 LOOK_EVERY = 8  # steps between two looks at who is done, where a look makes the host wait for a device
-
-
-def start_noise(secret: bytes, nonce: str, shape: tuple[int, ...]) -> Picture:
-    """Draw uniform noise from the key's secret and the image's nonce: the same for every run, known to nobody."""
-    stream = keystream(secret=secret, label=f"start/{nonce}", length=int(np.prod(shape)))
-    return np.frombuffer(stream, np.uint8).reshape(shape)
 
 
 def step_rule(settings: ProtectSettings, feature_size: int, *, steps: int) -> StepRule:

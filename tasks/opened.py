@@ -12,6 +12,7 @@ from typing import ParamSpec, TypeVar
 from torch import nn
 
 from avih.align import Aligner
+from avih.device import chosen_device
 from avih.generators import load_generator
 from avih.keys import Key, KeyStore, Vault
 from avih.keys.store import Purpose
@@ -43,8 +44,14 @@ _caches: list[Callable[[], None]] = []
 
 @_once
 def recogniser(choice: RecogniserChoice, store: Path) -> Recogniser:
-    """Load a recogniser and check its probe."""
-    return load_recogniser(card=choice.card, weights=choice.weights_path, cache=Store(store).sources)
+    """Load a recogniser, check its probe, and bring it to this machine's device."""
+    return load_recogniser(
+        card=choice.card, weights=choice.weights_path, cache=Store(store).sources, device=_device()
+    )
+
+
+def _device() -> str:
+    return str(chosen_device())  # AVIH_DEVICE, or a GPU where there is one: the worker's choice, not the run's
 
 
 @_once
@@ -54,6 +61,7 @@ def aligner(settings: AlignSettings) -> Aligner:
         template=settings.template,
         minimum_confidence=settings.minimum_confidence,
         batch_size=settings.batch_size,
+        device=_device(),
     )
 
 
@@ -66,7 +74,7 @@ def vault(store: Path) -> Vault:
 @_once
 def _sealed_key(store: Path, key_id: str) -> tuple[Key, nn.Module]:
     opened = KeyStore(Store(store).keys).load(key_id, purpose="inspect")
-    return opened, load_generator(opened.generator_bytes)
+    return opened, load_generator(opened.generator_bytes, device=_device())
 
 
 def key(store: Path, *, key_id: str, purpose: Purpose) -> tuple[Key, nn.Module]:

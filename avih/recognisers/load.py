@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -52,11 +53,16 @@ class Recogniser(nn.Module):
         """
         self._check_input(images)
         # Pixels stay float32 under autocast: bfloat16 cannot tell neighbouring 8-bit levels apart.
-        pixels = images.float() * 255.0
+        pixels = images.to(self.device).float() * 255.0
         if self.card.colour_order == "BGR":
             pixels = pixels.flip(1)
         features = self.network((pixels - self.card.mean) / self.card.std)
-        return functional.normalize(features.float(), dim=1)
+        return functional.normalize(features.float(), dim=1).to(images.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes; images come from anywhere, and features go back there."""
+        return next(self.network.parameters()).device
 
     def _check_input(self, images: Tensor) -> None:
         expected = (3, self.card.input_height, self.card.input_width)

@@ -11,18 +11,20 @@ from skimage import data
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avih import jobs as jobs_module
 from avih import protection
 from avih.criteria import Never
 from avih.errors import AvihError, KeyRefused
 from avih.evaluation.metrics import ssim
-from avih.generators.codec import CodecGenerator, free_mask
+from avih.generators.codec import CodecGenerator, encode, free_mask
 from avih.generators.resnet import ResnetGenerator
 from avih.images import to_pixels, to_tensor
+from avih.jobs import Ticket
 from avih.loop import Job
 from avih.losses import FeatureDistance
 from avih.mixing import Mixing
 from avih.precision import InPrecision
-from avih.protection import Protected, Protector, Ticket
+from avih.protection import Protected, Protector
 from avih.recovery import Stored, check_recovery, recover
 from avih.settings import FAST_UNMIXED_PROTECT, PAPER_PROTECT, ProtectSettings
 from avih.steps import AdaptiveMomentum, ClosingMomentum, DecayingMomentum
@@ -146,7 +148,7 @@ def test_only_free_values_are_moved(protected: list[Protected]) -> None:
     for original, one in zip(pictures(), protected, strict=True):
         mixing = Mixing.draw(secret=SECRET, nonce=one.nonce, values=original.size)
         code = mixing.apply(one.pixels)
-        assert np.array_equal(code[~free_mask(32, 32)], protection.encode(original)[~free_mask(32, 32)])
+        assert np.array_equal(code[~free_mask(32, 32)], encode(original)[~free_mask(32, 32)])
 
 
 def test_bfloat16_is_finished_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +196,7 @@ def test_the_optimiser_is_given_noise_mask_and_features_only(monkeypatch: pytest
             self.calls += 1
             return target.expand(len(images), -1) if self.calls == 1 else super().forward(images)
 
-    monkeypatch.setattr(protection, "encode", lambda _: fixed)
+    monkeypatch.setattr(jobs_module, "encode", lambda _: fixed)
     monkeypatch.setattr(protection, "make_nonce", lambda **_: "one nonce")
     results, given = [], []
     for picture in pictures()[:2]:

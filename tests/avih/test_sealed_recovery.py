@@ -18,9 +18,10 @@ from avih.generators import build_generator, load_generator, save_generator
 from avih.generators.codec import CodecGenerator
 from avih.generators.none import NoGenerator
 from avih.images import to_tensor
+from avih.jobs import Ticket, start_noise
 from avih.loop import Job
 from avih.losses import FeatureDistance
-from avih.protection import Protected, Protector, Ticket, start_noise
+from avih.protection import Protected, Protector
 from avih.recovery import Stored, check_recovery, recover
 from avih.settings import SEALED_PROTECT
 
