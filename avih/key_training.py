@@ -6,7 +6,7 @@ never saw the gallery can be handed to anybody.
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from avih.generators import build_generator
 from avih.generators.codec import CodecGenerator, encode_images
-from avih.generators.resnet import PatchDiscriminator, ResidualBlock
+from avih.generators.resnet import PatchDiscriminator
 from avih.key_pictures import PictureSampler
 from avih.precision import resolve
 from avih.settings import KeySettings
@@ -70,6 +70,7 @@ def train_generator(
 
 
 def _index(place: torch.device) -> int:
+    """Return the number of a GPU; of the current one where the device names none."""
     return torch.cuda.current_device() if place.index is None else place.index
 
 
@@ -79,7 +80,7 @@ class _Training:
     def __init__(self, *, settings: KeySettings, sampler: PictureSampler, place: torch.device) -> None:
         self.settings, self.sampler, self.place = settings, sampler, place
         generator = build_generator(architecture=settings.architecture, options=settings.options())
-        _prepare(generator, settings)
+        _set_dropout(generator, settings.dropout)
         # Channels last: a tenth less time per step on a CPU (bfloat16), and what tensor cores of a GPU want.
         self.generator = generator.to(place).to(memory_format=torch.channels_last)
         self.judge = None
@@ -87,11 +88,8 @@ class _Training:
         if settings.adversarial_weight > 0:
             self.judge = PatchDiscriminator().to(place).to(memory_format=torch.channels_last)
             betas = (0.5, 0.999)  # pix2pix
-        self.moved = [weight for weight in self.generator.parameters() if weight.requires_grad]
-        self.optimiser = _adam(self.moved, settings.learning_rate, betas, place)
-        self.judge_optimiser = self.judge and _adam(
-            self.judge.parameters(), settings.learning_rate, betas, place
-        )
+        self.optimiser = _adam(self.generator, settings.learning_rate, betas, place)
+        self.judge_optimiser = self.judge and _adam(self.judge, settings.learning_rate, betas, place)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimiser, lambda step: step_share(step, settings)
         )
@@ -134,7 +132,7 @@ class _Training:
             loss = loss + settings.adversarial_weight * _cross_entropy(verdict, real=True)
         self.optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.moved, 1.0 if judge is None else 1e9)
+        nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0 if judge is None else 1e9)
         self.optimiser.step()
         self.schedule.step()
         return l1.detach()
@@ -152,10 +150,10 @@ class _Training:
 
 
 def _adam(
-    weights: Iterable[nn.Parameter], step_size: float, betas: tuple[float, float], place: torch.device
+    network: nn.Module, step_size: float, betas: tuple[float, float], place: torch.device
 ) -> torch.optim.Adam:
     fused = place.type in ("cpu", "cuda")
-    return torch.optim.Adam(weights, lr=step_size, betas=betas, fused=fused)
+    return torch.optim.Adam(network.parameters(), lr=step_size, betas=betas, fused=fused)
 
 
 def step_share(step: int, settings: KeySettings) -> float:
@@ -176,15 +174,11 @@ def number_format(settings: KeySettings, place: torch.device, generator: nn.Modu
     return resolve(settings.precision, device=place, network=generator)
 
 
-def _prepare(generator: nn.Module, settings: KeySettings) -> None:
-    """Set what only a training sees: dropout, and which weights it moves."""
+def _set_dropout(generator: nn.Module, share: float) -> None:
+    """Set what only a training sees: it is no part of a saved generator."""
     for module in generator.modules():
         if isinstance(module, nn.Dropout):
-            module.p = settings.dropout
-        if isinstance(module, ResidualBlock) and not settings.train_trunk:
-            for layer in module.modules():
-                if isinstance(layer, nn.Conv2d):
-                    layer.requires_grad_(False)
+            module.p = share
 
 
 def _identity_pass(generator: nn.Module, pictures: Tensor, noise_levels: float) -> Tensor:

@@ -27,6 +27,7 @@ from benchmarks.subjects import SECRET, WRONG_SECRET, Picture
 LOOK_EVERY: Final = 1.25  # times the seconds of the look before
 PROTECT_EVERY: Final = 3  # looks
 FIRST_LOOK: Final = 5.0  # seconds
+WORTH_PROTECTING: Final = 0.5  # SSIM of G(x) against x
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ class Course:
         self, examiner: Examiner, generator: nn.Module, step: int, seconds: float, *, over: bool
     ) -> None:
         look = Look(seconds, step, examiner.identity(generator))
-        if self._wrong is not None and (over or len(self.looks) % PROTECT_EVERY == 0):
+        due = look.identity >= WORTH_PROTECTING and len(self.looks) % PROTECT_EVERY == 0
+        if self._wrong is not None and (over or due):
             look = replace(look, quality=examiner.quality(generator, self._wrong))
         self.looks.append(look)
         shown = f", SSIM_d {look.quality.ssim_d:.3f}" if look.quality else ""

@@ -51,7 +51,9 @@ def recogniser(choice: RecogniserChoice, store: Path) -> Recogniser:
 
 
 def _device() -> str:
-    return str(chosen_device())  # AVIH_DEVICE, or a GPU where there is one: the worker's choice, not the run's
+    return str(
+        chosen_device()
+    )  # AVIH_DEVICE, or a GPU where there is one: the worker's choice, not the run's
 
 
 @_once

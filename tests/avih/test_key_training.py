@@ -201,20 +201,6 @@ def test_dropout_is_the_recipes(dropout: float, repeatable: bool) -> None:
     assert same == [repeatable]
 
 
-@pytest.mark.parametrize("trained", [True, False])
-def test_a_trunk_that_is_not_trained_stays_as_it_was_drawn(trained: bool) -> None:
-    start = train(RESNET, steps=1, learning_rate=1e-12, train_trunk=trained).generator.state_dict()
-    end = train(RESNET, train_trunk=trained, learning_rate=1e-2).generator.state_dict()
-    convolutions = {name for name, weight in end.items() if weight.ndim == 4}
-    trunk = {name for name in convolutions if ".body." in name}
-    moved = {name for name in convolutions if not torch.allclose(start[name], end[name], atol=1e-6)}
-    assert len(trunk) == 2 and len(convolutions) > 4
-    assert moved == (convolutions if trained else convolutions - trunk)
-    assert not torch.equal(
-        end[min(trunk)], train(RESNET, train_trunk=trained, seed=2).generator.state_dict()[min(trunk)]
-    )
-
-
 def test_the_fast_recipe_trains_the_papers_network_and_does_not_begin_at_the_identity() -> None:
     """Keys that begin alike would recover each other's pictures."""
     paper, fast = (

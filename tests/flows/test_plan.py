@@ -15,7 +15,7 @@ from avih.datasets.synthetic import SyntheticFaces
 from small_source import ROWS
 
 ROOT = Path(avih.__file__).parents[1]
-MORE = SyntheticFaces(persons=1, photos_per_person=2, first_person=60)
+MORE = SyntheticFaces(persons=1, photos_per_person=2, first_person=61)
 STAGES = ["index", "align", "key", "protect", "evaluate"]
 PASSPHRASE = "correct horse battery staple"
 
@@ -79,7 +79,7 @@ def test_the_next_plan_says_how_far_the_last_one_was_off(copy):
     shards = [json.loads(p.read_text()) for p in copy.protected.with_name("v0002").glob("*.timing.json")]
     assert sum(shard["images"] for shard in shards) == 3
     actual = sum(shard["seconds"] for shard in shards) / 3
-    (copy.source / "person_0060/person_0060_0001.png").unlink()
+    (copy.source / "person_0061/person_0061_0001.png").unlink()
     second = planned(copy)
     ratio = pytest.approx(actual / first["optimise"]["mean"])
     assert second["past"] == {"plans": 1, "compared": 1, "low": ratio, "median": ratio, "high": ratio}
