@@ -66,7 +66,7 @@ def for_gradients(recogniser: Recogniser) -> nn.Module:
 
 def _folded(recogniser: Recogniser) -> nn.Module:
     try:
-        network = fuse(recogniser.network)
+        network = fuse(_with_scales(recogniser.network))
         if not isinstance(network, fx.GraphModule):
             return recogniser
         _freeze_slopes(network)
@@ -76,6 +76,16 @@ def _folded(recogniser: Recogniser) -> nn.Module:
     quick = copy.copy(recogniser)
     quick._modules = {"network": network.to(memory_format=torch.channels_last).requires_grad_(False)}
     return quick if _alike(recogniser, quick) else recogniser
+
+
+def _with_scales(network: nn.Module) -> nn.Module:
+    """Return a copy whose norms all have a scale and a shift: folding one without stumbles over the missing."""
+    network = copy.deepcopy(network)
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) and norm.weight is None:
+            mean = cast(Tensor, norm.running_mean)
+            norm.weight, norm.bias = nn.Parameter(torch.ones_like(mean)), nn.Parameter(torch.zeros_like(mean))
+    return network
 
 
 def _freeze_slopes(network: fx.GraphModule) -> None:

@@ -121,15 +121,18 @@ def steps_each(trials: Sequence[ImageTrial], *, most: int) -> list[int]:
 def seconds_each(trials: Sequence[ImageTrial], *, seconds: float, most: int) -> list[float]:
     """Return the seconds that each image will take, from a trial that stopped after fewer steps.
 
+    A batch keeps its size to the end (avih/loop.py), so the trial computed as many steps for each image as for
+    the one that stayed longest; in a gallery the next image takes the place of one that leaves.
+
     Args:
-        trials: the images of the trial.
+        trials: the images of the trial, which filled one batch.
         seconds: what all of them took together.
         most: steps that the settings allow.
 
     Raises:
         UsageError: no step was taken.
     """
-    taken = sum(trial.steps for trial in trials)
+    taken = len(trials) * max((trial.steps for trial in trials), default=0)
     if not taken:
         raise UsageError("Expected at least one step in the sample, got none.")
     return [steps * seconds / taken for steps in steps_each(trials, most=most)]

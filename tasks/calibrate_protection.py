@@ -60,7 +60,8 @@ def sample_protection(
     secret = secrets.token_bytes(32)
 
     def run(images: int, steps: int) -> tuple[list[Picture], list[Protected], float]:
-        chosen = settings.model_copy(update={"steps": steps})
+        # One batch of just these images: a larger one would be filled up with copies, whose time is no image's.
+        chosen = settings.model_copy(update={"steps": steps, "batch_size": images})
         protector = Protector(secret, generator, recogniser, chosen, SAMPLE_VERSION)
         pictures = list(islice(cycle(faces), images))
         names = [f"sample-{number}" for number in range(images)]
@@ -71,7 +72,7 @@ def sample_protection(
         )
         return pictures, hidden, seconds
 
-    images, steps = _affordable(run, settings, on_gpu=recogniser_device(recogniser).type == "cuda")
+    images, steps = _affordable(run, settings)
     begin("protect", images)
     pictures, hidden, seconds = run(images, steps)
     finish = timed(lambda: _judge(pictures, hidden, secret, generator, settings))[1] / images
@@ -88,7 +89,7 @@ def recogniser_device(recogniser: Recogniser) -> torch.device:
 
 
 def _affordable(
-    run: Callable[[int, int], tuple[object, object, float]], settings: ProtectSettings, *, on_gpu: bool
+    run: Callable[[int, int], tuple[object, object, float]], settings: ProtectSettings
 ) -> tuple[int, int]:
     """Choose how many images get how many steps: with a stop rule rather more steps, else rather a full batch."""
     seconds = run(2, 2)[2]
@@ -97,9 +98,7 @@ def _affordable(
     image_steps = SECONDS / (seconds / 4)
     leave_early = settings.stop_cosine is not None
     wanted = min(SURE_STEPS if leave_early else 4, settings.steps)
-    # A GPU takes as long for one image as for many, and its batch must not run dry while it is timed.
-    most = settings.batch_size * (2 if on_gpu else 1)
-    images = int(min(max(image_steps / wanted, 4 if image_steps > 16 else 2), most))
+    images = int(min(max(image_steps / wanted, 4 if image_steps > 16 else 2), settings.batch_size))
     # Most images that may leave do so long before the end, so that twice the steps take no longer.
     steps = image_steps / images * (2 if leave_early else 1)
     return images, int(min(max(steps, 2), settings.steps))

@@ -53,6 +53,32 @@ def test_the_frozen_prelu_is_prelu(channels: int) -> None:
     torch.testing.assert_close(got, expected)
 
 
+class Unscaled(nn.Module):
+    """A network that ends, as AdaFace's do, in a norm without scale and shift."""
+
+    def __init__(self, feature_size: int) -> None:
+        super().__init__()
+        self.convolution, self.inner = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False)
+        self.last, self.norm = nn.Linear(4, feature_size), nn.BatchNorm1d(feature_size, affine=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(self.last(self.inner(self.convolution(images)).mean(dim=(2, 3))))
+
+
+def test_norms_without_a_scale_are_folded_too(recogniser: Recogniser) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = Unscaled(recogniser.card.feature_size).eval()
+    for norm in (network.inner, network.norm):
+        norm.running_mean.uniform_(-1, 1, generator=torch.Generator().manual_seed(4))
+        norm.running_var.uniform_(0.5, 2, generator=torch.Generator().manual_seed(5))
+    own = Recogniser(card=recogniser.card, network=network, fingerprint="0" * 16)
+    quick = for_gradients(own)
+    assert not any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in quick.modules())
+    images = pictures(recogniser)
+    torch.testing.assert_close(quick(images), own(images), rtol=0, atol=1e-5)
+
+
 class Branching(nn.Module):
     """A network that cannot be traced: its way depends on its values."""
 

@@ -74,8 +74,8 @@ def test_hours_are_the_sum_of_the_stages() -> None:
 def test_images_that_were_done_count_with_their_steps_and_others_with_the_most() -> None:
     trials = [ImageTrial(10, True), ImageTrial(30, True), ImageTrial(60, False)]
     assert steps_each(trials, most=200) == [10, 30, 200]
-    # 100 image-steps in 5 s: 0.05 s each.
-    assert seconds_each(trials, seconds=5.0, most=200) == pytest.approx([0.5, 1.5, 10.0])
+    # A batch of 3 for 60 steps, 180 image-steps in 9 s: 0.05 s each.
+    assert seconds_each(trials, seconds=9.0, most=200) == pytest.approx([0.5, 1.5, 10.0])
     with pytest.raises(UsageError, match="at least one step"):
         seconds_each([], seconds=5.0, most=200)
 

@@ -91,20 +91,20 @@ def test_unmixed_images_take_all_steps_whatever_the_untrained_generator_does(rec
 
 
 @pytest.mark.parametrize(
-    ("each", "stop", "on_gpu", "expected"),
+    ("each", "stop", "expected"),
     [
         # ``each`` is seconds per image and step, of which 8 s are to be spent.
-        (0.001, 0.998, False, (16, 200)),  # 8000: a full batch to its end
-        (0.020, 0.998, False, (4, 200)),  # 400: few images, but to their end
-        (1.000, 0.998, False, (2, 8)),  # 8: too little for an end
-        (9.000, 0.998, False, (2, 2)),
-        (0.020, None, False, (16, 25)),  # a few steps of a full batch
-        (0.300, None, False, (6, 4)),
-        (9.000, None, False, (2, 2)),
-        (0.001, None, True, (32, 200)),  # a GPU's batch stays full
+        (0.001, 0.998, (16, 200)),  # 8000: a full batch to its end
+        (0.020, 0.998, (4, 200)),  # 400: few images, but to their end
+        (1.000, 0.998, (2, 8)),  # 8: too little for an end
+        (9.000, 0.998, (2, 2)),
+        (0.020, None, (16, 25)),  # a few steps of a full batch
+        (0.300, None, (6, 4)),
+        (9.000, None, (2, 2)),
+        (0.001, None, (16, 200)),  # never more than one batch
     ],
 )
-def test_the_sample_is_as_large_as_the_time_allows(each, stop, on_gpu, expected):
+def test_the_sample_is_as_large_as_the_time_allows(each, stop, expected):
     asked = []
 
     def run(images: int, steps: int) -> tuple[None, None, float]:
@@ -112,6 +112,6 @@ def test_the_sample_is_as_large_as_the_time_allows(each, stop, on_gpu, expected)
         return None, None, each * images * steps
 
     settings = ProtectSettings(stop_cosine=stop)
-    assert _affordable(run, settings, on_gpu=on_gpu) == expected
+    assert _affordable(run, settings) == expected
     assert set(asked) == {(2, 2)}
     assert len(asked) == (1 if each * 4 >= calibrate_protection.SECONDS / 4 else 2)
