@@ -85,6 +85,29 @@ class BlockVariance:
 
 
 @dataclass(frozen=True)
+class LogitLoss:
+    """L_t of 000, Equation 17: minus the logit of the class that the classifier saw in the original.
+
+    The text multiplies one-hot and logits, the authors' code then takes the mean over the classes; the weight
+    belongs to that mean.
+
+    Shape:
+        - target: ``(batch,)`` class numbers argmax f(x); input ``(batch, 3, H, W)`` in [0, 1]; output
+          ``(batch,)``, without bounds.
+    """
+
+    classifier: Callable[[Tensor], Tensor]
+    target: Tensor
+    weight: float = 0.001
+    name: str = field(default="logit", init=False)
+
+    def __call__(self, protected: Tensor) -> Tensor:
+        """Return -mean(onehot(target) * f(x'))."""
+        logits = self.classifier(protected)
+        return -logits.gather(1, self.target[:, None]).squeeze(1) / logits.shape[1]
+
+
+@dataclass(frozen=True)
 class Objective:
     """L_AVIH of 000, Equation 15: the weighted sum of terms, per image."""
 

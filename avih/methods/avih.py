@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -11,7 +12,20 @@ from avih.criteria import Criterion
 from avih.errors import UsageError
 from avih.loop import Fixed, Hidden, Job, Loop
 from avih.losses import Objective
+from avih.methods.facts import MethodFacts
 from avih.steps import StepRule
+
+FACTS: Final = MethodFacts(
+    name="avih",
+    title="Adversarial visual information hiding",
+    paper="AVIH, ICCV 2023, Algorithm 1; keyed mixing and the sealed copy are this project's own.",
+    needs="The recogniser with its gradients, a key, and some dozen to hundred gradient steps per picture.",
+    gives="Pictures that people cannot read and that the unchanged recogniser matches as before; the key brings "
+    "the originals back (recovery keyed, sealed or unmixed).",
+    cannot="It hides no identity from the recogniser: f(x') = f(x) names the person to whoever has it, and "
+    "a picture can be guessed from features. Unmixed, the papers' form, a few dozen leaked pairs undo the key. "
+    "Another recogniser does not match the pictures.",
+)
 
 
 @dataclass(frozen=True)

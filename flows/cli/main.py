@@ -186,6 +186,7 @@ def _leave_with(counts: dict[str, int], reasons: tuple[str, ...]) -> None:
 
 def main() -> None:
     """Entry point of the ``avih`` command."""
-    from flows.cli import gallery, keys, plan, rotate, server, stages  # noqa: F401  # they register their commands
+    # They register their commands.
+    from flows.cli import gallery, keys, methods, plan, rotate, server, stages  # noqa: F401
 
     app()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import avih
+from avih.methods.registry import METHODS
 
 ROOT = Path(avih.__file__).parents[1]
 
@@ -39,6 +40,18 @@ def test_help_names_every_command_without_importing_anything_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert loaded.stdout.strip() == "[]"
+
+
+def test_methods_are_listed_with_what_they_need_give_and_cannot_do():
+    listed = call("methods", "--json", passphrase=None)
+    assert listed.returncode == 0, listed.stderr
+    methods = {one["name"]: one for one in json.loads(listed.stdout)["methods"]}
+    assert set(METHODS) == set(methods)
+    assert all({"needs", "gives", "cannot", "use"} <= set(one) for one in methods.values())
+    shown = call("methods", "avih", passphrase=None)
+    assert "Algorithm 1" in shown.stdout
+    unknown = call("methods", "blur", passphrase=None)
+    assert unknown.returncode == 2 and "avih" in unknown.stderr and "blur" in unknown.stderr
 
 
 def test_prefect_keeps_its_state_in_the_store_that_was_asked_for(tmp_path):
