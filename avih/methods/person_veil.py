@@ -31,9 +31,9 @@ FACTS = MethodFacts(
     needs="Several aligned photos of one person, the recogniser's gradients, and a 32-byte secret.",
     gives="One veil for all photos of the person: putting it on takes no optimisation, and whoever has it takes "
     "it off again, up to the rounding of the stored picture.",
-    cannot="It cannot hide several photos under one veil: their mean gives it away, and so does one photo together with "
-    "its protected picture. Keep one gallery photo per person per veil. The recogniser sees the veil rather than "
-    "the photo: a stranger's photo under it matches its owner.",
+    cannot="It cannot hide several photos under one veil: their mean gives it away, and so does one photo "
+    "together with its protected picture. Keep one gallery photo per person per veil. The recogniser sees the "
+    "veil rather than the photo: a stranger's photo under it matches its owner.",
 )
 KIND = "avih veil v1"
 
