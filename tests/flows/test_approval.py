@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import SetStateStatus
 
@@ -37,9 +38,10 @@ class Asking(threading.Thread):
 
 
 def paused(client: SyncPrefectClient, asking: Asking) -> FlowRun:
-    """Wait for the run that is paused now."""
+    """Wait for the run of ``asks`` that is paused now; other tests leave paused runs on the same server."""
+    ours = FlowFilter(name=FlowFilterName(any_=["asks"]))
     for _ in range(600):
-        for run in client.read_flow_runs():
+        for run in client.read_flow_runs(flow_filter=ours):
             if run.state is not None and run.state.is_paused():
                 return run
         assert asking.is_alive(), asking.error
