@@ -68,7 +68,7 @@ def plan_destruction(
 def destroy_key(
     keys: KeyStore, planned: Destruction, *, confirmed: str, actor: str, reason: str
 ) -> KeyRecord:
-    """Destroy a key whose id was typed again; its sealed file is removed, its record and its log stay.
+    """Destroy a key whose id was typed again; its sealed file and its veils go, its record and its log stay.
 
     Raises:
         UsageError: another id was typed; nothing changes.

@@ -107,6 +107,11 @@ def nonce_text(*, version: str, image: str, tag: str) -> str:
     return f"{version}/{image}/{tag}"
 
 
+def veils_folder(keys: Path, key_id: str) -> Path:
+    """Folder of the veils under a key, in the store's folder of keys."""
+    return keys / key_id / "veils"
+
+
 @dataclass(frozen=True, order=True)
 class ShardAddress:
     """Where one shard of one stage lives; ``key_id`` is set for protected and evaluated shards only."""
@@ -188,6 +193,11 @@ class Store:
     def alerts(self) -> Path:
         """Folder of what failed, one small file each."""
         return self.root / "alerts"
+
+    @property
+    def reproduction(self) -> Path:
+        """Folder of the papers' tables: one folder per profile."""
+        return self.root / "reproduction"
 
     @property
     def prefect(self) -> Path:

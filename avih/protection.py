@@ -12,7 +12,7 @@ the optimisation is given f(x) alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,36 +20,23 @@ from torch import Tensor, nn
 from avih.acceleration import for_gradients
 from avih.batched import groups
 from avih.criteria import Criterion, Never, StillRecognised, StillRecoverable
+from avih.errors import UsageError
 from avih.images import to_pixels, to_tensor
 from avih.jobs import Ticket, keyed_job, sealed_job, unmixed_job
 from avih.loop import Fixed, Hidden, Job, Loop, Source
 from avih.losses import FeatureDistance
+from avih.methods.pipeline import Protected
 from avih.mixing import make_nonce
 from avih.precision import Confirming, InPrecision, Rough, resolve
 from avih.recognisers import Recogniser
 from avih.recovery import Picture, check_recovery
 from avih.sealed_copy import seal_copy
-from avih.settings import ProtectSettings
+from avih.settings import AVIH, ProtectSettings
 from avih.steps import AdaptiveMomentum, ClosingMomentum, DecayingMomentum, StepRule
 
+__all__ = ["Protected", "Protector", "step_rule", "stop_rule"]
+
 Watch = Callable[[int, Tensor], None]
-
-
-@dataclass(frozen=True)
-class Protected:
-    """One picture as it will be stored, with what its row needs.
-
-    Shape:
-        - pixels: ``(H, W, 3)`` uint8.
-        - cosine: of the features of ``pixels`` and of the original, -1 to 1.
-        - sealed: the sealed copy that is stored beside ``pixels``; ``sealed`` recovery only.
-    """
-
-    pixels: Picture
-    nonce: str
-    cosine: float
-    steps: int
-    sealed: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -71,6 +58,11 @@ class Protector:
     version: str
 
     def __post_init__(self) -> None:
+        if self.settings.method != AVIH:
+            raise UsageError(
+                f"Expected settings of the method {AVIH}, got those of {self.settings.method}: it runs through "
+                "avih.methods.registry.pipeline_of."
+            )
         check_recovery(self.settings.recovery, self.generator)
 
     def __repr__(self) -> str:

@@ -57,11 +57,14 @@ def as_task(function: Callable[..., Any], *, name: str, retries: int = 2) -> Any
 class Counter:
     """Counts what the tasks of one stage report, for the progress artifact."""
 
-    def __init__(self, *, stage: str, total: int) -> None:
+    def __init__(self, *, stage: str, total: int, unit: str = "images") -> None:
         self.stage, self.total, self.done, self.began = stage, total, 0, time.monotonic()
+        self.unit = unit
 
     def begin(self, stage: str, total: int) -> None:
-        """Nothing to do: the total is known."""
+        """Take over a total that was not known before."""
+        if stage == self.stage and not self.total:
+            self.total = total
 
     def advance(self, stage: str, done: int) -> None:
         """Count."""
@@ -71,7 +74,7 @@ class Counter:
         """Return percent done, and the line for people: images, speed, time left."""
         speed = self.done / max(time.monotonic() - self.began, 1e-9)
         left = f"{(self.total - self.done) / speed / 60:.1f} min left" if speed > 0 else "time left unknown"
-        text = f"{self.stage}: {self.done} of {self.total} images, {speed:.2f} images/s, {left}"
+        text = f"{self.stage}: {self.done} of {self.total} {self.unit}, {speed:.2f} {self.unit}/s, {left}"
         return min(100.0, 100.0 * self.done / max(self.total, 1)), text
 
 
@@ -93,15 +96,27 @@ def run_shards(
     sizes = shard_sizes(store=place.folder, gallery=place.gallery, version=place.version)
     total = sum(sizes.get(number, 0) for number in numbers)
     work = as_task(function, name=f"{stage} shard")
-    counter = Counter(stage=stage, total=total)
-    percent, text = counter.described()
-    shown: Any = create_progress_artifact(progress=percent, key=f"{stage}-progress", description=text)
     begin(stage, total)
+    return _followed(
+        lambda: [work.submit(place=place, number=number, **parameters) for number in numbers],
+        Counter(stage=stage, total=total),
+    )
+
+
+def run_watched(function: Callable[..., Any], *, name: str, stage: str, unit: str, **parameters: Any) -> Any:
+    """Run ``function(**parameters)`` as one task of the current flow; it says itself how much there is to do."""
+    work = as_task(function, name=name)
+    (result,) = _followed(lambda: [work.submit(**parameters)], Counter(stage=stage, total=0, unit=unit))
+    return result
+
+
+def _followed(submit: Callable[[], list[PrefectFuture[Any]]], counter: Counter) -> list[Any]:
+    """Submit tasks, keep a progress artifact up to date until all are done, and return their results."""
+    percent, text = counter.described()
+    shown: Any = create_progress_artifact(progress=percent, key=f"{counter.stage}-progress", description=text)
     with listening(counter):
-        waiting: list[PrefectFuture[ShardRecord]] = [
-            work.submit(place=place, number=number, **parameters) for number in numbers
-        ]
-        futures = list(waiting)
+        futures = submit()
+        waiting = list(futures)
         while waiting:
             waiting = list(wait(waiting, timeout=LOOK_SECONDS).not_done)
             percent, text = counter.described()

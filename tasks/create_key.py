@@ -1,4 +1,4 @@
-"""Key stage: train a generator on public pictures (none for sealed recovery), draw a secret, seal both."""
+"""Key stage: train a generator on public pictures (where the recovery has one), draw a secret, seal both."""
 
 import os
 import secrets
@@ -105,10 +105,11 @@ def _with_generator(*, settings: KeySettings, template: str, pictures: str | Non
 
 
 def _without_generator(*, settings: KeySettings, template: str, pictures: str | None) -> Key:
-    """Make a sealed key: a secret is all it takes."""
+    """Make a key without a generator: a secret is all it takes."""
     if pictures:
         raise UsageError(
-            f"Expected no training pictures for a sealed key, got {pictures}: nothing is trained."
+            f"Expected no training pictures for a sealed key or another without a generator, got {pictures}: "
+            "nothing is trained."
         )
     recipe: dict[str, str | int | float] = {"architecture": settings.architecture}
     if settings.leak_budget is not None:

@@ -1,4 +1,4 @@
-"""Erase a person: out of every version, sealed original, measurement and report of a gallery, and prove it.
+"""Erase a person: out of every version, sealed original, veil, measurement and report of a gallery; and prove it.
 
 The one change that a signed version may see. Shards are written anew without the person, manifests and the
 promotions are signed anew, pictures that may show the person are removed, and a keyed hash of the name keeps
@@ -18,10 +18,12 @@ from avih.erasing import belongs_to, remember_erased, remove_shard, rewrite_shar
 from avih.errors import IntegrityError, UsageError
 from avih.gallery import read_history, write_history
 from avih.index_file import count_index, iter_index, read_index, rows_digest, shard_sizes, write_index
+from avih.keys import KeyStore
 from avih.manifest import MANIFEST_FILE, verify_gallery
-from avih.naming import ShardAddress, Store
+from avih.naming import ShardAddress, Store, veils_folder
 from avih.scanning import person_mac
 from avih.shards import DoneRecord
+from avih.veils.store import VeilStore
 from tasks import opened
 from tasks.progress import advance, begin
 from tasks.records import Record
@@ -70,6 +72,7 @@ def erase_person(*, store: Store, gallery: str, person: str) -> Erased:
         digests[version] = _erase_from(store, gallery, version, person, mac_key)
         advance("erase")
     _sign_history(store, gallery, {v: d for v, d in digests.items() if d}, mac_key)
+    forget_veils(store, gallery, person)
     _remove_pictures(store, gallery)
     remove_leftovers(
         store.gallery_root("index", gallery).parent
@@ -84,6 +87,16 @@ def erase_person(*, store: Store, gallery: str, person: str) -> Erased:
 def what_would_go(*, store: Store, gallery: str, person: str) -> dict[str, int]:
     """Count the photos of a person by version; nothing changes."""
     return {v: len(_names_of(store, gallery, v, person)) for v in store.versions(gallery)}
+
+
+def forget_veils(store: Store, gallery: str, person: str) -> None:
+    """Destroy the person's veils under every key that has veils, whatever state it is in."""
+    if not person:
+        return
+    for record in KeyStore(store.keys).list():
+        if veils_folder(store.keys, record.key_id).is_dir():
+            key, _ = opened.key(store.root, key_id=record.key_id, purpose="inspect")
+            VeilStore(store.keys, key, gallery).forget(person)
 
 
 def _names_of(store: Store, gallery: str, version: str, person: str) -> list[str]:

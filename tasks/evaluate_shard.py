@@ -20,6 +20,7 @@ from avih.naming import ShardAddress, Store
 from avih.recovery import Picture, Stored, recover
 from avih.settings import Recovery
 from avih.shards import iter_samples, read_done, read_rows
+from avih.veils.veil import NoiseVeils, Veils
 from tasks import opened
 from tasks.originals import in_batches, iter_originals
 from tasks.progress import advance
@@ -92,18 +93,18 @@ class _Gauge:
 
     def __init__(self, place: Place, key_id: str, recovery: Recovery, lpips: Lpips | Unavailable) -> None:
         root = place.folder.root
-        key, self.generator = opened.key(root, key_id=key_id, purpose="recover")
-        self.secret, self.recovery, self.lpips = key.secret.reveal(), recovery, lpips
+        self.key = opened.opening(place, key_id=key_id, recovery=recovery, purpose="recover")
+        self.recovery, self.lpips = recovery, lpips
         self.recogniser = opened.recogniser(place.recogniser, root)
-        self.wrong = wrong_key(root, key_id=key_id, recovery=recovery, generator=self.generator)
+        self.wrong = wrong_key(root, key_id=key_id, recovery=recovery, generator=self.key.generator)
 
     def measure(self, originals: Sequence[Picture], stored: Sequence[Stored]) -> list[dict[Hashable, object]]:
         """Return the fields of each image, from its bytes on disk."""
         protected = [one.pixels for one in stored]
-        recovered = recover(stored, secret=self.secret, generator=self.generator, recovery=self.recovery)
+        recovered = self.key.recover(stored, self.recovery)
         wrong: Sequence[Picture | None] = [None] * len(stored)
         if self.wrong:
-            wrong = guess(stored, key=self.wrong, recovery=self.recovery)
+            wrong = guess(stored, key=self.wrong, recovery=self.recovery, veils=self.key.veils)
         first, second = self._features(originals), self._features(protected)
         results: list[dict[Hashable, object]] = []
         for i, original in enumerate(originals):
@@ -130,7 +131,7 @@ class _Gauge:
 def wrong_key(
     root: Path, *, key_id: str, recovery: Recovery, generator: nn.Module
 ) -> tuple[bytes, nn.Module] | None:
-    """Choose a wrong key: a fresh secret for keyed and sealed recovery, the store's other generator for unmixed.
+    """Choose a wrong key: the store's other generator for unmixed recovery, a fresh secret for every other.
 
     Returns:
         Secret and generator, or None when unmixed recovery has no second generator to try.
@@ -149,12 +150,26 @@ def wrong_key(
 
 
 def guess(
-    stored: Sequence[Stored], *, key: tuple[bytes, nn.Module], recovery: Recovery
+    stored: Sequence[Stored],
+    *,
+    key: tuple[bytes, nn.Module],
+    recovery: Recovery,
+    veils: Veils | None = None,
 ) -> Sequence[Picture | None]:
-    """Recover with a wrong key; None where it is refused, as every sealed copy refuses it."""
+    """Recover with a wrong key; None where it is refused, as every sealed copy refuses it.
+
+    Another secret opens no veil: what is taken off is the noise that a veil of that secret begins with, in the
+    share that ``veils`` have.
+    """
     secret, generator = key
     if recovery != "sealed":
-        return recover(stored, secret=secret, generator=generator, recovery=recovery)
+        return recover(
+            stored,
+            secret=secret,
+            generator=generator,
+            recovery=recovery,
+            veils=NoiseVeils(secret, alike=veils),
+        )
     guessed: list[Picture | None] = []
     for one in stored:
         try:

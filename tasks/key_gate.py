@@ -56,7 +56,7 @@ def check_key(*, store: str, key_id: str, settings: GateSettings = GATE_SETTINGS
     keys = KeyStore(Store(Path(store)).keys)
     record = keys.require(key_id, purpose="inspect")
     new = _open(store, record)
-    others = [] if new.recovery == "sealed" else keys.list()
+    others = [] if record.architecture == "none" else keys.list()
     live = [_open(store, other) for other in others if _counts(other) and other.key_id != new.key_id]
     begin("gate", settings.images * (1 + len(live)))
     figures = measure(
@@ -100,7 +100,7 @@ def activate_key(
 
 
 def _counts(record: KeyRecord) -> bool:
-    return record.state in LIVE and record.recovery != "sealed"  # sealed pictures need no generator
+    return record.state in LIVE and record.architecture != "none"  # nothing to compare without a generator
 
 
 def _open(store: str, record: KeyRecord) -> GateKey:

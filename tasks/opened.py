@@ -18,8 +18,10 @@ from avih.keys import Key, KeyStore, Vault
 from avih.keys.store import Purpose
 from avih.naming import Store
 from avih.recognisers import Recogniser, load_recogniser
-from avih.settings import AlignSettings
-from tasks.records import RecogniserChoice
+from avih.recovery import Opening
+from avih.settings import AlignSettings, Recovery
+from avih.veils.store import VeilStore
+from tasks.records import Place, RecogniserChoice
 
 _Params = ParamSpec("_Params")
 _Result = TypeVar("_Result")
@@ -87,6 +89,27 @@ def key(store: Path, *, key_id: str, purpose: Purpose) -> tuple[Key, nn.Module]:
     """
     KeyStore(Store(store).keys).require(key_id, purpose=purpose)
     return _sealed_key(store, key_id)
+
+
+def veils(place: Place, *, key_id: str, purpose: Purpose) -> VeilStore:
+    """Open the veils of a gallery under a key, for what the key's state allows.
+
+    Raises:
+        KeyRefused: as for :func:`key`.
+    """
+    found, _ = key(place.folder.root, key_id=key_id, purpose=purpose)
+    return VeilStore(place.folder.keys, found, place.gallery)
+
+
+def opening(place: Place, *, key_id: str, recovery: Recovery, purpose: Purpose) -> Opening:
+    """Open all that brings a gallery's pictures back: secret, generator and, where there are any, veils.
+
+    Raises:
+        KeyRefused: as for :func:`key`.
+    """
+    found, generator = key(place.folder.root, key_id=key_id, purpose=purpose)
+    own = veils(place, key_id=key_id, purpose=purpose) if recovery == "veil" else None
+    return Opening(found.secret.reveal(), generator, own)
 
 
 def forget() -> None:

@@ -18,12 +18,16 @@ def aligned_address(place: Place, number: int) -> ShardAddress:
     return ShardAddress("aligned", place.gallery, place.version, number)
 
 
-def iter_originals(place: Place, number: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Yield image id and aligned original ``(H, W, 3)`` of every sealed face of a shard."""
+def iter_originals(
+    place: Place, number: int, *, images: frozenset[str] | None = None
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield image id and aligned original ``(H, W, 3)`` of every sealed face of a shard, or of the named ones."""
     address = aligned_address(place, number)
     vault = opened.vault(place.folder.root).for_gallery(place.gallery)
     macs = read_rows(place.folder, address).set_index("image_id").content_mac.to_dict()
     for sample in iter_samples(place.folder, address):
+        if images is not None and sample.key not in images:
+            continue
         blob = sample.files["sealed"]
         yield sample.key, decode_png(vault.open(blob, name=sealed_name(macs[sample.key], sample.key)))
 

@@ -1,8 +1,8 @@
-"""Protect stage: hide every aligned face of one shard and store it with its nonce."""
+"""Protect stage: hide every aligned face of one shard by the gallery's method and store it with its nonce."""
 
 import json
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -13,10 +13,12 @@ from avih.errors import UsageError
 from avih.evaluation.metrics import ssim
 from avih.images import decode_png, encode_png
 from avih.keys import LeakBudget
-from avih.loop import Hidden
+from avih.loop import Hidden, Job
+from avih.methods.pipeline import Build, Entry, Finished, Hider, Portrait, Work
+from avih.methods.registry import pipeline_of
 from avih.naming import ShardAddress
-from avih.protection import Protected, Protector
-from avih.recovery import Picture, Stored, recover
+from avih.recognisers import Recogniser
+from avih.recovery import Opening, Stored, check_recovery
 from avih.settings import ProtectSettings
 from avih.shards import DoneRecord, Sample, file_sha256, read_done, read_rows, shard_state, write_shard
 from tasks import opened
@@ -63,10 +65,10 @@ def protect_shard(*, place: Place, key_id: str, number: int, settings: ProtectSe
         return ShardRecord(number=number, counts=counts, made=False)
     rows = read_rows(store, aligned_address(place, number))
     carried = _carried(place, address, aligned, rows, settings, recogniser.fingerprint)
-    key, generator = opened.key(store.root, key_id=key_id, purpose="protect")
-    _reserve(place, key_id, number, images=aligned.samples - len(carried.files))
-    protector = Protector(key.secret.reveal(), generator, recogniser, settings, place.version)
-    table, samples, seconds = _protect(place, key_id, number, rows, protector, carried)
+    bench = _bench(place, key_id, recogniser, settings)
+    refused = bench.hider.refused(_entries(rows, carried))
+    _reserve(place, key_id, number, images=aligned.samples - len(carried.files) - len(refused))
+    table, samples, seconds = _protect(place, key_id, number, rows, bench, carried, refused)
     done = write_shard(store=store, address=address, samples=samples, rows=table, key_id=key_id, **made_with)
     # Kept apart: times differ between runs, and the same input must give the same shard bytes.
     images = len(samples) - len(carried.files)
@@ -97,6 +99,38 @@ def _carried(
     )
 
 
+@dataclass(frozen=True, repr=False)
+class _Bench:
+    """The method at work, what brings its pictures back, and its settings."""
+
+    hider: Hider
+    key: Opening
+    settings: ProtectSettings
+
+
+def _bench(place: Place, key_id: str, recogniser: Recogniser, settings: ProtectSettings) -> _Bench:
+    """Open an active key and put the method to work with it."""
+    key = opened.opening(place, key_id=key_id, recovery=settings.recovery, purpose="protect")
+    check_recovery(settings.recovery, key.generator)
+    same = (place.store, place.recogniser, key_id, settings.digest())
+
+    def shared(build: Build, jobs: Iterator[Job], *, ahead: int) -> Iterator[Hidden]:
+        """Hide in the batch that this process's shards share."""
+        return shared_batch(same, build).hide(jobs, ahead=ahead)
+
+    work = Work(
+        key.secret, key.generator, recogniser, settings, place.version, veils=key.veils, optimise=shared
+    )
+    return _Bench(pipeline_of(settings.method).hider(work), key, settings)
+
+
+def _entries(rows: pd.DataFrame, carried: Carried) -> list[Entry]:
+    """Return the rows of the faces that nothing is taken over of."""
+    fresh = rows[(rows.status == "aligned") & ~rows.image_id.isin(list(carried.files))]
+    named = zip(fresh.image_id, fresh.person.fillna(""), fresh.content_mac, strict=True)
+    return [Entry(str(image), str(person), str(mac)) for image, person, mac in named]
+
+
 def _reserve(place: Place, key_id: str, number: int, *, images: int) -> None:
     """Count the shard's new images against the key's leak budget before any of them is made."""
     shard = f"{place.gallery}/{place.version}/{number:05d}"
@@ -104,27 +138,41 @@ def _reserve(place: Place, key_id: str, number: int, *, images: int) -> None:
 
 
 def _protect(
-    place: Place, key_id: str, number: int, aligned: pd.DataFrame, protector: Protector, carried: Carried
+    place: Place,
+    key_id: str,
+    number: int,
+    aligned: pd.DataFrame,
+    bench: _Bench,
+    carried: Carried,
+    refused: Mapping[str, str],
 ) -> tuple[pd.DataFrame, list[Sample], float]:
-    """Return the shard's rows, its samples, and the seconds that its images took of the optimisation."""
+    """Return the shard's rows, its samples, and the seconds that its images took of the method."""
     rows = {row["image_id"]: dict(row) for row in aligned.to_dict("records")}
     samples = [Sample(key=name, files=files) for name, files in carried.files.items()]
     for name in carried.files:
         rows[name] |= {field: carried.rows[name][field] for field in ("status", "reason", *COLUMNS)}
+    for name, reason in refused.items():
+        rows[name] |= {"status": "skipped", "reason": reason}
     advance("protect", len(carried.files))
-    fresh = ((name, x) for name, x in iter_originals(place, number) if name not in carried.files)
+    left_out = {*carried.files, *refused}
+    fresh = (
+        Portrait(name, str(rows[name]["person"] or ""), picture)
+        for name, picture in iter_originals(place, number)
+        if name not in left_out
+    )
     seconds = 0.0
-    for image, picture, hidden in _hidden(place, key_id, protector, fresh):
-        done = protector.finish(hidden, picture)
-        png = encode_png(done.pixels)
-        label = {"gallery": place.gallery, "version": place.version, "key_id": key_id, "nonce": done.nonce,
-                 "recovery": protector.settings.recovery, "person": rows[image]["person"]}  # fmt: skip
+    for done in bench.hider.hide(fresh):
+        image, protected = done.portrait.image, done.protected
+        png = encode_png(protected.pixels)
+        label = {"gallery": place.gallery, "version": place.version, "key_id": key_id, "nonce": protected.nonce,
+                 "method": bench.settings.method, "recovery": bench.settings.recovery,
+                 "person": rows[image]["person"]}  # fmt: skip
         files = {"png": png, "json": json.dumps(label, sort_keys=True).encode()}
-        if done.sealed is not None:
-            files["sealed"] = done.sealed
+        if protected.sealed is not None:
+            files["sealed"] = protected.sealed
         samples.append(Sample(key=image, files=files))
-        rows[image] |= _judged(protector, image, picture, done, png)
-        seconds += hidden.seconds
+        rows[image] |= _judged(bench, done, png)
+        seconds += done.seconds
         advance("protect")
     advance("protect", len(rows) - len(samples))
     table = pd.DataFrame(list(rows.values())).drop(columns=["confidence"])
@@ -132,46 +180,23 @@ def _protect(
     return table, samples, seconds
 
 
-def _hidden(
-    place: Place, key_id: str, protector: Protector, pictures: Iterator[tuple[str, Picture]]
-) -> Iterator[tuple[str, Picture, Hidden]]:
-    """Hide pictures in the batch that this process's shards share, and yield them as they are done."""
-    under_way: dict[str, Picture] = {}
-
-    def remembered() -> Iterator[tuple[str, Picture]]:
-        for image, picture in pictures:
-            under_way[image] = picture
-            yield image, picture
-
-    same = (place.store, place.recogniser, key_id, protector.settings.digest())
-    batch = shared_batch(same, protector.loop)
-    # Twice the batch: while one half is worked on, the other is prepared and waits.
-    for hidden in batch.hide(protector.jobs(remembered()), ahead=2 * protector.settings.batch_size):
-        image = hidden.job.ticket.image
-        yield image, under_way.pop(image), hidden
-
-
-def _judged(
-    protector: Protector, image: str, picture: Picture, hidden: Protected, png: bytes
-) -> dict[Hashable, object]:
+def _judged(bench: _Bench, done: Finished, png: bytes) -> dict[Hashable, object]:
     """Return the row fields of one protected image, measured on the bytes that are stored."""
-    stored = Stored(image, decode_png(png), hidden.nonce, hidden.sealed)
-    (recovered,) = recover(
-        [stored], secret=protector.secret, generator=protector.generator, recovery=protector.settings.recovery
-    )
-    similarity = ssim(picture, recovered)
-    settings = protector.settings
+    portrait, protected, settings = done.portrait, done.protected, bench.settings
+    stored = Stored(portrait.image, decode_png(png), protected.nonce, protected.sealed, portrait.person)
+    (recovered,) = bench.key.recover([stored], settings.recovery)
+    similarity = ssim(portrait.pixels, recovered)
     reasons = []
-    if hidden.cosine < settings.minimum_cosine:
-        reasons.append(f"cos {hidden.cosine:.3f} below {settings.minimum_cosine}")
+    if protected.cosine < settings.minimum_cosine:
+        reasons.append(f"cos {protected.cosine:.3f} below {settings.minimum_cosine}")
     if similarity < settings.minimum_ssim_d:
         reasons.append(f"SSIM_d {similarity:.3f} below {settings.minimum_ssim_d}")
     return {
         "status": "below_quality" if reasons else "protected",
         "reason": "; ".join(reasons),
-        "nonce": hidden.nonce,
+        "nonce": protected.nonce,
         "file_sha256": file_sha256({"png": png}),
-        "cos": hidden.cosine,
+        "cos": protected.cosine,
         "ssim_d": similarity,
-        "steps": hidden.steps,
+        "steps": protected.steps,
     }

@@ -5,7 +5,7 @@ from pathlib import Path
 from avih.atomic import write_bytes
 from avih.errors import IntegrityError, KeyRefused, UsageError
 from avih.images import encode_png
-from avih.recovery import check_recovery, recover
+from avih.recovery import check_recovery
 from avih.settings import Recovery
 from avih.shards import file_sha256, iter_samples, read_rows
 from tasks import opened
@@ -28,8 +28,8 @@ def recover_shard(
 ) -> Recovered:
     """Recover the images of one shard (all, or those named) as PNG files of mode 0600.
 
-    A stored file that is not the one its row names, or a sealed copy that does not open, is refused and listed;
-    the others are recovered.
+    A stored file that is not the one its row names is refused and listed, and so is one whose sealed copy or veil
+    does not open; the others are recovered.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(
@@ -38,8 +38,8 @@ def recover_shard(
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     address = protected_address(place, key_id, number)
     expected = read_rows(place.folder, address).set_index("image_id").file_sha256.to_dict()
-    key, generator = opened.key(place.folder.root, key_id=key_id, purpose="recover")
-    check_recovery(recovery, generator)  # a key of another kind is no fault of the files
+    key = opened.opening(place, key_id=key_id, recovery=recovery, purpose="recover")
+    check_recovery(recovery, key.generator)  # a key of another kind is no fault of the files
     written, refused = 0, []
     for sample in iter_samples(place.folder, address):
         if images is not None and sample.key not in images:
@@ -49,12 +49,7 @@ def recover_shard(
             refused.append(sample.key)
             continue
         try:
-            (picture,) = recover(
-                [stored_of(sample.key, sample.files)],
-                secret=key.secret.reveal(),
-                generator=generator,
-                recovery=recovery,
-            )
+            (picture,) = key.recover([stored_of(sample.key, sample.files)], recovery)
         except (IntegrityError, KeyRefused):
             refused.append(sample.key)
             continue

@@ -8,7 +8,6 @@ from avih.errors import IntegrityError
 from avih.images import encode_png
 from avih.index_file import read_index, rows_digest
 from avih.naming import ShardAddress
-from avih.recovery import recover
 from avih.settings import AlignSettings, Recovery
 from avih.shards import Sample, iter_samples, read_rows, shard_state, write_shard
 from tasks import opened
@@ -20,6 +19,7 @@ from tasks.records import Place, ShardRecord
 from tasks.stored import stored_of
 
 NOTE = "recovered from a protected picture"
+EXACT: tuple[Recovery, ...] = ("sealed", "inverse")
 EXACT_NOTE = "opened from the sealed copy of an earlier version: exact"
 
 
@@ -43,19 +43,16 @@ def seal_recovered(
             f"Expected the photos of {place.version} shard {number} in {old.version}, got others. "
             "Verify the old version; rotate again."
         )
-    key, generator = opened.key(store.root, key_id=old_key, purpose="recover")
+    key = opened.opening(old, key_id=old_key, recovery=recovery, purpose="recover")
     vault = opened.vault(store.root).for_gallery(place.gallery)
     macs = before.set_index("image_id").content_mac.to_dict()
     samples = []
     for sample in iter_samples(store, protected_address(old, old_key, number)):
-        picture = recover(
-            [stored_of(sample.key, sample.files)], secret=key.secret.reveal(), generator=generator,
-            recovery=recovery,
-        )[0]  # fmt: skip
+        (picture,) = key.recover([stored_of(sample.key, sample.files)], recovery)
         blob = vault.seal(encode_png(picture), name=sealed_name(macs[sample.key], sample.key))
         samples.append(Sample(key=sample.key, files={"sealed": blob}))
         advance("align")
-    table = _aligned_rows(before, {sample.key for sample in samples}, exact=recovery == "sealed")
+    table = _aligned_rows(before, {sample.key for sample in samples}, exact=recovery in EXACT)
     done = write_shard(store=store, address=address, samples=samples, rows=table, **made_from)
     return ShardRecord(number=number, counts=dict(done.counts), made=True)
 

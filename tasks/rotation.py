@@ -13,7 +13,7 @@ from avih.indexing import IndexRecord, copy_index, next_version
 from avih.key_use import BUDGET_SHARE, MAXIMUM_AGE_DAYS, key_age
 from avih.keys import KeyStore, LeakBudget, State, prepared_key, verify_log
 from avih.naming import Store
-from avih.settings import Count, Frozen, KeySettings, Recovery
+from avih.settings import ARCHITECTURE_OF, Count, Frozen, KeySettings, Recovery
 from tasks.create_key import create_key, renew_secret
 from tasks.promotion import current_version
 from tasks.records import Record
@@ -103,10 +103,11 @@ def plan_rotation(
                 f"Expected a current version of {gallery} to rotate, got none. Run avih run first."
             )
         recovery = load_run(store=place, gallery=gallery, version=current.version).settings.protect.recovery
+        has_generator = ARCHITECTURE_OF[recovery] != "none"
         plan = save_plan(place, RotationPlan(
             gallery=gallery, old_version=current.version, old_key=current.key_id, recovery=recovery,
             version=next_version(store=place, gallery=gallery), reason=reason, compromised=compromised,
-            retrain_generator=recovery == "unmixed" or (retrain_generator and recovery != "sealed"),
+            retrain_generator=recovery == "unmixed" or (retrain_generator and has_generator),
             origin=origin, approve=approve,
             began=datetime.now(UTC).isoformat(timespec="seconds"),
         ))  # fmt: skip

@@ -6,7 +6,7 @@ import pandas as pd
 
 from avih.evaluation.contact_sheet import tile
 from avih.evaluation.plots import FEWEST_IMAGES
-from avih.recovery import Picture, recover
+from avih.recovery import Picture
 from avih.settings import Recovery
 from avih.shards import iter_samples
 from tasks import opened
@@ -66,8 +66,8 @@ def _collect(
     collected: ContactRows, place: Place, key_id: str, number: int, names: set[str], recovery: Recovery
 ) -> None:
     root = place.folder.root
-    key, generator = opened.key(root, key_id=key_id, purpose="recover")
-    wrong = wrong_key(root, key_id=key_id, recovery=recovery, generator=generator)
+    key = opened.opening(place, key_id=key_id, recovery=recovery, purpose="recover")
+    wrong = wrong_key(root, key_id=key_id, recovery=recovery, generator=key.generator)
     # One pass over the tar: reading a sample by name would check the whole file's hash each time.
     samples = iter_samples(place.folder, protected_address(place, key_id, number))
     stored_files = {sample.key: sample.files for sample in samples if sample.key in names}
@@ -78,9 +78,7 @@ def _collect(
         collected.captions.append(name)
         collected.originals.append(original)
         collected.protected.append(stored.pixels)
-        collected.recovered += recover(
-            [stored], secret=key.secret.reveal(), generator=generator, recovery=recovery
-        )
+        collected.recovered += key.recover([stored], recovery)
         if wrong:
-            (guessed,) = guess([stored], key=wrong, recovery=recovery)
+            (guessed,) = guess([stored], key=wrong, recovery=recovery, veils=key.veils)
             collected.wrong.append(tile("refused", like=original) if guessed is None else guessed)

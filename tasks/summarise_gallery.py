@@ -17,12 +17,18 @@ from avih.evaluation.summary import COUNTED, Tally, check_limits, summarise, unc
 from avih.images import encode_png
 from avih.scratch import scratch_database
 from avih.settings import EvaluateSettings, Recovery
+from avih.veils.exposure import WARNING
 from tasks.measurements import Measurements
 from tasks.records import Place, Record
 from tasks.sheets import ContactRows, collect_rows, sample_size
 
 ACCOUNT = ("protected", "below_quality", "skipped", "failed")
 NO_SECOND = "the store holds no second generator to try"
+NOTES: dict[Recovery, str] = {
+    "veil": f"{WARNING} wrong-key SSIM_d: noise of another secret was taken off in place of the veil.",
+    "inverse": "encrypted pictures are for models that are trained anew on them; the recogniser as it is does "
+    "not match them: limits of cosines and accuracies are broken by design, and the version does not go live.",
+}
 SEALED_REFUSES = "sealed: a wrong key is refused, there is no picture"
 
 
@@ -55,6 +61,7 @@ def summarise_gallery(
     metrics = summarise(tally, identification)
     counts = {status: tally.statuses[status] for status in ACCOUNT}
     notes = [note for note in (identification.note, lpips_reason) if note]
+    notes += [NOTES[recovery]] if recovery in NOTES else []
     if metrics["wrong_key_ssim_d"] is None:
         notes.append(f"wrong-key SSIM_d: {SEALED_REFUSES if recovery == 'sealed' else NO_SECOND}")
     if unchecked := unchecked_limits(metrics):

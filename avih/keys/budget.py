@@ -33,7 +33,14 @@ from avih.naming import Store
 
 # keyed and sealed: the attack found no number of pairs that helps, so this is a policy, not a measurement.
 # unmixed: a network trained on 8 leaked pairs already beats a blank guess (SSIM 0.42 against 0.31).
-DEFAULT_LIMITS: Final = {"keyed": 1_000_000, "sealed": 1_000_000, "unmixed": 8}
+# veil: what matters is counted veil by veil (avih/veils/store.py). inverse: one pair gives the key away.
+DEFAULT_LIMITS: Final = {
+    "keyed": 1_000_000,
+    "sealed": 1_000_000,
+    "unmixed": 8,
+    "veil": 1_000_000,
+    "inverse": 1,
+}
 
 _LABEL: Final = b"avih leak budget v1\0"
 _Count = Annotated[int, Field(ge=0, strict=True)]

@@ -8,6 +8,7 @@ the store removes the file.
 """
 
 import logging
+import shutil
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -21,11 +22,12 @@ from avih.keys.passphrase import PassphraseSource, resolve_passphrase
 from avih.keys.records import REBUILD, KeyRecord, find_key, missing, read_record, write_record
 from avih.keys.sealing import DEFAULT_COST, RESTORE, ScryptCost, open_sealed, sync_folder, write_sealed
 from avih.keys.states import State, check_actor, may_protect, may_recover, parse_state
+from avih.naming import veils_folder
 
 logger = logging.getLogger(__name__)
 
 Purpose = Literal["protect", "recover", "inspect"]
-RECOVERY_MODES: Final = ("keyed", "unmixed", "sealed")
+RECOVERY_MODES: Final = ("keyed", "unmixed", "sealed", "veil", "inverse")
 KEY_CONTEXT: Final = "avih key"
 
 _ALLOWED: Final[dict[str, Callable[[State], bool]]] = {
@@ -69,7 +71,7 @@ class KeyStore:
             key: the key.
             actor: who adds it.
             reason: why, for the log.
-            recovery: ``keyed``, ``unmixed`` or ``sealed``.
+            recovery: one of :data:`RECOVERY_MODES`.
 
         Raises:
             KeyRefused: the key is in the store already, or the passphrase is missing or too short.
@@ -162,7 +164,7 @@ class KeyStore:
         return key
 
     def transition(self, key_id: str, to: State | str, *, actor: str, reason: str) -> KeyRecord:
-        """Change the state of a key; ``destroyed`` also removes its sealed file, for good.
+        """Change the state of a key; ``destroyed`` also removes its sealed file and its veils, for good.
 
         Raises:
             UsageError: no key, or more than one, begins like this; unknown state; empty actor or reason.
@@ -230,6 +232,10 @@ class KeyStore:
                     path.unlink(missing_ok=True)
                     sync_folder(self.folder)
                     logger.info("key %s: sealed file removed", key_id)
+                if (veils := veils_folder(self.folder, key_id).parent).is_dir():
+                    shutil.rmtree(veils)
+                    sync_folder(self.folder)
+                    logger.info("key %s: veils removed", key_id)
 
 
 def prepared_key(keys: KeyStore, recovery: str) -> KeyRecord | None:

@@ -1,6 +1,6 @@
 """AVIH: one optimisation per image (000, Algorithm 1), for a batch that is at hand."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,10 +13,14 @@ from avih.errors import UsageError
 from avih.loop import Fixed, Hidden, Job, Loop
 from avih.losses import Objective
 from avih.methods.facts import MethodFacts
+from avih.methods.pipeline import Finished, Hider, Picture, Pipeline, Portrait, Work
+from avih.protection import Protector
+from avih.settings import AVIH, KeySettings
+from avih.settings.models import AVIH_RECOVERIES
 from avih.steps import StepRule
 
 FACTS: Final = MethodFacts(
-    name="avih",
+    name=AVIH,
     title="Adversarial visual information hiding",
     paper="AVIH, ICCV 2023, Algorithm 1; keyed mixing and the sealed copy are this project's own.",
     needs="The recogniser with its gradients, a key, and some dozen to hundred gradient steps per picture.",
@@ -100,3 +104,29 @@ def gather(loop: Loop, progress: Callable[[int], None] | None = None) -> HidingR
         good_enough=torch.tensor([hidden.good_enough for hidden in finished]),
         terms={name: torch.tensor(values, dtype=image.dtype) for name, values in terms.items()},
     )
+
+
+class AvihHider(Hider):
+    """Runs pictures through the loop that the protect stage gives, in one batch with those of other shards."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.protector = Protector(work.secret, work.generator, work.recogniser, work.settings, work.version)
+
+    def hide(self, portraits: Iterator[Portrait]) -> Iterator[Finished]:
+        """Hide pictures and yield them as they leave the batch."""
+        under_way: dict[str, Portrait] = {}
+
+        def remembered() -> Iterator[tuple[str, Picture]]:
+            for portrait in portraits:
+                under_way[portrait.image] = portrait
+                yield portrait.image, portrait.pixels
+
+        # Twice the batch: while one half is worked on, the other is prepared and waits.
+        ahead = 2 * self.work.settings.batch_size
+        for hidden in self.work.optimise(self.protector.loop, self.protector.jobs(remembered()), ahead=ahead):
+            portrait = under_way.pop(hidden.job.ticket.image)
+            yield Finished(portrait, self.protector.finish(hidden, portrait.pixels), hidden.seconds)
+
+
+PIPELINE: Final = Pipeline(hider=AvihHider, recoveries=AVIH_RECOVERIES, key=KeySettings())

@@ -6,6 +6,7 @@ is split into its upper and lower 4 bits, 6 channels in all. Of these 96 values 
 block of every picture: this is what makes the result learnable, and what makes it weak.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 
 from avih.errors import UsageError
 from avih.methods.facts import MethodFacts
+from avih.methods.pipeline import BatchHider, Made, Pipeline, Portrait, Work
 from avih.mixing import keystream
+from avih.settings import KeySettings
 
 Pixels = NDArray[np.uint8]
 
@@ -29,8 +32,8 @@ FACTS: Final = MethodFacts(
     gives="Pictures of unreadable 4x4 blocks, made at once and without a network; the secret brings back every "
     "pixel exactly.",
     cannot="It is no encryption to rely on: one key serves all blocks of all pictures, so equal blocks stay "
-    "equal, outlines stay visible, and one known pair of picture and original can give the whole key away. It "
-    "serve a trained model: a model must be trained anew on its output, and then no longer reads originals.",
+    "equal, outlines stay visible, and one known pair of picture and original can give the whole key away. A "
+    "trained model does not read its output: one must be trained anew on it, and then no longer reads originals.",
 )
 
 
@@ -118,3 +121,25 @@ class BlockCipher:
                 f"Expected sides that are multiples of {self.block}, got {pictures.shape[1]}x"
                 f"{pictures.shape[2]}. Crop or resize the pictures."
             )
+
+
+class LieHider(BatchHider):
+    """Encrypts pictures; the recogniser has no part in it and is only asked what it still sees."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work)
+        self.cipher = BlockCipher.draw(secret=work.secret)
+
+    def hide_some(self, portraits: Sequence[Portrait]) -> Sequence[Made]:
+        """Encrypt a few pictures."""
+        return [Made(self.cipher.encrypt(one.pixels[None])[0]) for one in portraits]
+
+
+PIPELINE: Final = Pipeline(
+    hider=LieHider,
+    recoveries=("inverse",),
+    # One known pair undoes the key: a baseline to compare with, which needs whole data sets.
+    key=KeySettings(architecture="none", leak_budget=20_000),
+    warning="LIE is a baseline, not a protection: one original together with its encrypted picture gives the "
+    "whole key away. A trained recogniser does not match encrypted pictures, so the version does not go live.",
+)

@@ -5,24 +5,37 @@ MI-FGSM, which it names, and the start is noise from a secret: Section 3.5 wants
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-import numpy as np
-import safetensors.torch
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
 from avih.errors import UsageError
-from avih.keys.canonical import canonical_safetensors, read_generator_facts
 from avih.loop import round_to_levels
 from avih.losses import Objective
 from avih.methods.facts import MethodFacts
-from avih.mixing import keystream
+from avih.methods.pipeline import Pipeline
 from avih.settings import Count, Frozen
+from avih.veils.exposure import WARNING
+from avih.veils.hiding import LIMITS, VeilHider
 from avih.veils.losses import Intra, Recognise, SubspaceDistance, VeilBlockVariance, VisualDistance
 from avih.veils.subspace import FeatureHull
+from avih.veils.veil import ALPHA, KIND, Veil, read_veil, start_noise, veil_bytes
+
+__all__ = [
+    "FACTS",
+    "KIND",
+    "PIPELINE",
+    "Veil",
+    "VeilOptions",
+    "VeilSettings",
+    "craft_veil",
+    "features_of",
+    "optimise",
+    "read_veil",
+    "start_noise",
+    "veil_bytes",
+]
 
 FACTS = MethodFacts(
     name="person_veil",
@@ -35,7 +48,6 @@ FACTS = MethodFacts(
     "together with its protected picture. Keep one gallery photo per person per veil. The recogniser sees the "
     "veil rather than the photo: a stranger's photo under it matches its owner.",
 )
-KIND = "avih veil v1"
 
 Progress = Callable[[int, float], None]
 Build = Callable[[Tensor, Tensor], Objective]
@@ -47,7 +59,9 @@ class VeilSettings(Frozen):
     steps: Count = Field(100, description="Gradient steps per veil.")
     step_size: float = Field(0.01, gt=0, le=1, description="Sign step, in units of the pixel range.")
     momentum: float = Field(1.0, ge=0, le=1, description="Decay mu of the past gradients (002: 1).")
-    alpha: float = Field(0.2, gt=0, lt=1, description="Share of the photo in the stored picture (002: 0.2).")
+    alpha: float = Field(
+        ALPHA, gt=0, lt=1, description="Share of the photo in the stored picture (002: 0.2)."
+    )
     feature_weight: float = Field(1.0, ge=0, description="Weight of the distance from the feature hull.")
     visual_weight: float = Field(2.0, ge=0, description="Weight lambda of the visual distance, made large.")
     variance_weight: float = Field(0.05, ge=0, description="Weight mu of the block variance.")
@@ -57,43 +71,10 @@ class VeilSettings(Frozen):
     batch_size: Count = Field(32, description="Photos that the recogniser sees at once.")
 
 
-@dataclass(frozen=True, eq=False)
-class Veil:
-    """A veil d: as secret as the photos under it.
+class VeilOptions(VeilSettings):
+    """What a gallery of veils lets choose: how they are crafted, and how many photos may share one."""
 
-    Shape:
-        - d: ``(3, H, W)`` float32 in [0, 1], RGB.
-        - alpha: share of the photo in x' = alpha x + (1 - alpha) d, in (0, 1).
-        - cosines: ``(photos,)`` float32: cos(f(x'), f(x)) of each photo it was crafted from, of the 8-bit x'.
-        - steps: gradient evaluations until this veil, the best.
-
-    Raises:
-        UsageError: another shape, type or range.
-    """
-
-    d: Tensor = field(repr=False)
-    alpha: float
-    cosines: Tensor
-    steps: int
-
-    def __post_init__(self) -> None:
-        d = self.d
-        if d.ndim != 3 or len(d) != 3 or d.dtype != torch.float32 or self.cosines.ndim != 1:
-            raise UsageError(
-                f"Expected a veil (3, H, W) float32 and cosines (photos,), got {d.dtype} {tuple(d.shape)} and "
-                f"{tuple(self.cosines.shape)}."
-            )
-        if not bool(((d >= 0) & (d <= 1)).all()) or not 0 < self.alpha < 1:
-            raise UsageError(
-                f"Expected a veil in [0, 1] and alpha between 0 and 1, got {float(d.min()):.3g} to "
-                f"{float(d.max()):.3g} and {self.alpha}: outside, pictures are clipped and lost."
-            )
-
-    @property
-    def pixels(self) -> NDArray[np.float32]:
-        """The veil as :mod:`avih.veils.apply` takes it: ``(H, W, 3)`` float32 in [0, 1]."""
-        pixels: NDArray[np.float32] = np.ascontiguousarray(self.d.permute(1, 2, 0).numpy())
-        return pixels
+    photos_per_veil: Count = Field(1, description="Photos of a person that may ever go under one veil.")
 
 
 def craft_veil(
@@ -138,20 +119,6 @@ def craft_veil(
         settings=chosen,
         progress=progress,
     )
-
-
-def start_noise(*, secret: bytes, label: str, like: Tensor) -> Tensor:
-    """Draw d_0 uniformly from the 256 grey levels, from a 32-byte secret and a label.
-
-    Shape:
-        - like: ``(3, H, W)``; returns the same shape, float32 in [0, 1].
-
-    Raises:
-        UsageError: the secret has not 32 bytes.
-    """
-    stream = keystream(secret=secret, label=f"veil start v1\0{label}", length=like.numel())
-    levels = torch.frombuffer(bytearray(stream), dtype=torch.uint8)
-    return (levels.float() / 255).view(like.shape).to(like.device)
 
 
 def features_of(photos: Tensor, *, recogniser: Recognise, batch_size: int) -> Tensor:
@@ -223,27 +190,12 @@ def _look(
     return total / len(photos), gradient / len(photos)
 
 
-def veil_bytes(veil: Veil) -> bytes:
-    """Serialise a veil to canonical safetensors bytes; they are secret, so seal them before they are stored."""
-    facts = {"kind": KIND, "alpha": repr(veil.alpha), "steps": str(veil.steps)}
-    return canonical_safetensors({"d": veil.d, "cosines": veil.cosines}, facts)
-
-
-def read_veil(content: bytes) -> Veil:
-    """Read what :func:`veil_bytes` wrote.
-
-    Raises:
-        UsageError: other bytes, or a veil outside [0, 1].
-    """
-    try:
-        facts = read_generator_facts(content).metadata
-        tensors = safetensors.torch.load(content)
-        if facts["kind"] != KIND or set(tensors) != {"d", "cosines"}:
-            raise ValueError("kind")
-        alpha, steps = float(facts["alpha"]), int(facts["steps"])
-    except (UsageError, KeyError, ValueError, safetensors.SafetensorError) as error:
-        raise UsageError(
-            "Expected a veil as canonical safetensors bytes, got something else. Make them with "
-            "avih.methods.person_veil.veil_bytes."
-        ) from error
-    return Veil(d=tensors["d"], alpha=alpha, cosines=tensors["cosines"], steps=steps)
+PIPELINE = Pipeline(
+    hider=VeilHider,
+    recoveries=("veil",),
+    options=VeilOptions,
+    protect={"minimum_cosine": LIMITS.cos_min_min},
+    limits=LIMITS,
+    craft=craft_veil,
+    warning=WARNING,
+)

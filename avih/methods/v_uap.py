@@ -8,8 +8,12 @@ from torch import Tensor
 
 from avih.losses import Objective
 from avih.methods.facts import MethodFacts
-from avih.methods.person_veil import Progress, Veil, VeilSettings, features_of, optimise, start_noise
+from avih.methods.person_veil import Progress, VeilOptions, VeilSettings, features_of, optimise
+from avih.methods.pipeline import Pipeline
+from avih.veils.exposure import WARNING
+from avih.veils.hiding import LIMITS, VeilHider
 from avih.veils.losses import Recognise, VectorDistance, VisualDistance
+from avih.veils.veil import Veil, start_noise
 
 FACTS = MethodFacts(
     name="v_uap",
@@ -68,3 +72,14 @@ def craft_v_uap(
         settings=chosen,
         progress=progress,
     )
+
+
+PIPELINE = Pipeline(
+    hider=VeilHider,
+    recoveries=("veil",),
+    options=VeilOptions,
+    protect={"minimum_cosine": LIMITS.cos_min_min},
+    limits=LIMITS,
+    craft=craft_v_uap,
+    warning=WARNING,
+)

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from avih.acceleration import for_gradients
 from avih.methods.facts import MethodFacts
+from avih.methods.pipeline import BatchHider, Made, Pipeline, Portrait
+from avih.sealed_copy import seal_copy
 from avih.settings import Count, Frozen
 from avih.veil_privacy.flip import Pictures, checked_pictures, flip, noise, to_bytes, to_signed
 from avih.veil_privacy.iteration import Iteration, Model, iterate, measured_loss
@@ -27,6 +30,11 @@ FACTS: Final = MethodFacts(
     "does not see this; read the folded SSIM beside it. With the secret the flips can be turned back; what the "
     "gradient iteration changed stays.",
 )
+
+# For a recogniser's unit features, searched with 60 steps. Mean cosine of 4 photos of LFW-gray (MobileFaceNet):
+# 0.82, 0.91, 0.95, 0.96 at 0.3, 1, 3, 10. Of 4 drawn faces (the bundled recogniser): 0.96, 0.99, 0.99, 0.99 at
+# 0.3, 3, 10, 30. SSIM_e falls from 0.07 at 0.3 to 0.02 and 0.03 at 10.
+LEARNING_RATE: Final = 10.0
 
 
 class VeilSettings(Frozen):
@@ -117,3 +125,44 @@ def veil(
         stored_met=loss < rule.enough_loss,
         clipped=(done.images.abs() > 1).flatten(1).to(torch.float32).mean(dim=1),
     )
+
+
+class HidingSettings(VeilSettings):
+    """Algorithm 1 for a gallery: F is the recogniser, and what is stored is what was looked at."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = Field(LEARNING_RATE, description="lr of Eq. 3.")
+    on_stored: bool = Field(True, description="Iterate on 8-bit values; the paper iterates on float values.")
+
+
+class FlipHider(BatchHider):
+    """Veils pictures with the recogniser as F; the original travels beside each as ciphertext."""
+
+    def hide_some(self, portraits: Sequence[Portrait]) -> Sequence[Made]:
+        """Flip, iterate, and seal the originals: flips can be turned back, what the iteration changed cannot."""
+        work, nonces = self.work, [self.work.nonce(one) for one in portraits]
+        recogniser = for_gradients(work.recogniser)
+        done = veil(
+            pictures=np.stack([one.pixels for one in portraits]).transpose(0, 3, 1, 2),
+            images=nonces,
+            secret=work.secret,
+            model=lambda images: recogniser((images + 1) / 2),
+            settings=HidingSettings.model_validate(work.settings.options),
+        )
+        pictures = np.ascontiguousarray(done.pictures.transpose(0, 2, 3, 1))
+        return [
+            Made(
+                pixels=pictures[row],
+                steps=int(done.steps[row]),
+                sealed=seal_copy(one.pixels, secret=work.secret, image=one.image, nonce=nonce),
+            )
+            for row, (one, nonce) in enumerate(zip(portraits, nonces, strict=True))
+        ]
+
+
+PIPELINE: Final = Pipeline(
+    hider=FlipHider,
+    recoveries=("sealed",),
+    options=HidingSettings,
+    warning="Veil Privacy hides the sign of each value and nothing else: whoever folds a picture about middle "
+    "grey sees the face, without any secret. The SSIM near 0 in the figures does not see this.",
+)

@@ -18,7 +18,11 @@ app.add_typer(keys_app, name="keys")
 def create(
     store: StoreOption = None,
     recovery: Annotated[
-        str, typer.Option(help="keyed (default), sealed (takes a second) or unmixed (the papers').")
+        str,
+        typer.Option(
+            help="keyed (default) or unmixed (the papers'); made in a second: sealed, veil (person_veil, v_uap), "
+            "inverse (lie)."
+        ),
     ] = "keyed",
     template: Annotated[str, typer.Option(help="Face size that the generator is trained on.")] = "112x96",
     steps: Annotated[

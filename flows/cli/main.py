@@ -35,13 +35,22 @@ def run(
         Path | None, typer.Option(help="Weights of the recogniser (.safetensors or .pth).")
     ] = None,
     store: StoreOption = None,
+    method: Annotated[
+        str | None, typer.Option(help="Protection method, see avih methods.", show_default="avih")
+    ] = None,
     preset: Annotated[str, typer.Option(help="fast (default) or paper (the papers' method).")] = "fast",
     recovery: Annotated[
         str | None,
         typer.Option(
             help="How pictures come back: keyed (from the image alone), sealed (exact, from an encrypted copy "
-            "beside it), unmixed (the papers').",
+            "beside it), unmixed (the papers'). Other methods have one of their own.",
             show_default="keyed; unmixed with paper",
+        ),
+    ] = None,
+    photos_per_veil: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="person_veil, v_uap: photos of a person that may share a veil.", show_default="1"
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most photos to take.")] = None,
@@ -74,31 +83,45 @@ def run(
     place = Store.find(store)
     with explained(debug):
         name = gallery_name(gallery) if gallery else suggest_gallery_name(source)
+        options = {} if photos_per_veil is None else {"photos_per_veil": photos_per_veil}
+        chosen = {
+            "name": preset,
+            "recovery": recovery,
+            "key_steps": key_steps,
+            "method": method,
+            "options": options,
+        }
         result = _run(
-            place.root, name, source, recogniser, weights, preset, recovery, limit, layout, key, key_steps,
-            key_pictures, shard_size, lpips_backbone, as_json,
+            place.root, name, source, recogniser, weights, chosen, limit, layout, key, key_pictures, shard_size,
+            lpips_backbone,
         )  # fmt: skip
         _report(result, place.root, as_json)
     _leave_with(result.counts, result.reasons)
 
 
 def _run(
-    store: Path, gallery: str, source: str, card: str, weights: Path | None, preset_name: str,
-    recovery: str | None, limit: int | None, layout: str, key: str | None, key_steps: int | None,
-    key_pictures: Path | None, shard_size: int, lpips_backbone: Path | None, quiet: bool,
+    store: Path, gallery: str, source: str, card: str, weights: Path | None, chosen: dict[str, Any],
+    limit: int | None, layout: str, key: str | None, key_pictures: Path | None, shard_size: int,
+    lpips_backbone: Path | None,
 ) -> "GalleryRun":  # fmt: skip
-    """Check what was given before anything long begins, translate it into settings, and call the flow."""
+    """Check what was given before anything long begins, translate it into settings, and call the flow.
+
+    ``chosen`` holds the arguments of :func:`avih.settings.preset`.
+    """
     from avih.datasets import open_source
     from avih.recognisers import read_card
 
     open_source(source=_absolute(source), layout=layout)
     read_card(card)
     prepare_flows(store)
+    from avih.methods.registry import pipeline_of
     from avih.settings import preset
     from flows.run_gallery import run_gallery
     from tasks.records import RecogniserChoice
 
-    settings = preset(preset_name, recovery=recovery, key_steps=key_steps)
+    settings = preset(**chosen)
+    if warning := pipeline_of(settings.protect.method).warning:
+        err.print(f"warning: {warning}", markup=False, soft_wrap=True)
     index = settings.index.model_copy(update={"layout": layout, "limit": limit, "shard_size": shard_size})
     with clean_stdout(), progress_bars():
         return run_gallery(
@@ -187,6 +210,6 @@ def _leave_with(counts: dict[str, int], reasons: tuple[str, ...]) -> None:
 def main() -> None:
     """Entry point of the ``avih`` command."""
     # They register their commands.
-    from flows.cli import gallery, keys, methods, plan, rotate, server, stages  # noqa: F401
+    from flows.cli import gallery, keys, methods, plan, reproduce, rotate, server, stages  # noqa: F401
 
     app()

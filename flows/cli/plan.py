@@ -78,10 +78,16 @@ def plan(
 
     place = Store.find(store)
     with explained(debug):
+        from avih.errors import UsageError
+        from avih.settings import AVIH
         from avih.settings import preset as preset_named
 
         name = gallery_name(gallery) if gallery else suggest_gallery_name(source)
         settings = preset_named(preset, recovery=recovery, key_steps=key_steps)
+        if settings.protect.method != AVIH:
+            raise UsageError(
+                f"Expected a recovery of the method {AVIH}, the one that can be planned; got {recovery!r}."
+            )
         index = settings.index.model_copy(update={"layout": layout, "limit": limit})
         err.print("plan: a few photos go through every stage in memory; this takes seconds")
         from tasks.plan_gallery import plan_gallery

@@ -10,6 +10,7 @@ import torch
 from avih.errors import IntegrityError, KeyRefused, UsageError
 from avih.keys import Key, KeyStore, LeakBudget, Passphrase, ScryptCost, State, Vault, canonical_safetensors
 from avih.keys.budget import DEFAULT_LIMITS
+from avih.settings import ARCHITECTURE_OF
 from small_keys import protected_shard
 
 REPOSITORY = Path(__file__).parents[2]
@@ -80,11 +81,13 @@ def test_a_full_budget_lets_a_finished_shard_be_asked_for_again(budget: LeakBudg
         ("sealed", {}, 1_000_000),
         ("unmixed", {}, 8),
         ("unmixed", {"leak_budget": 20_000}, 20_000),
+        ("veil", {}, 1_000_000),
+        ("inverse", {}, 1),
     ],
 )
 def test_the_limit_comes_from_the_recipe_or_the_recovery(folder, recovery, recipe, expected) -> None:
     assert LeakBudget(folder, new_key(folder, recovery=recovery, **recipe)).limit() == expected
-    assert set(DEFAULT_LIMITS) == {"keyed", "unmixed", "sealed"}
+    assert set(DEFAULT_LIMITS) == set(ARCHITECTURE_OF)
 
 
 def test_a_limit_that_was_set_counts_and_says_by_whom(budget: LeakBudget) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from avih import key_gate
 from avih.evaluation.metrics import ssim
 from avih.generators import build_generator
+from avih.generators.none import NoGenerator
 from avih.key_gate import GateFigures, GateKey, GateSettings, PairFigure, drawn_faces, judge, measure
 from avih.recognisers import Recogniser, load_recogniser
 from avih.settings import Recovery
@@ -80,6 +81,16 @@ def test_keyed_keys_with_secrets_of_their_own_pass_in_every_ordered_pair(recogni
 def test_without_live_keys_recovery_alone_counts(recogniser: Recogniser) -> None:
     figures = measure(new=codec(), live=[], recogniser=recogniser, settings=QUICK)
     assert (figures.pairs, figures.worst) == ((), None)
+
+
+@pytest.mark.parametrize(("recovery", "least"), [("sealed", 1.0), ("inverse", 1.0), ("veil", 0.95)])
+def test_a_key_without_a_generator_brings_its_own_pictures_back(
+    recogniser: Recogniser, recovery: Recovery, least: float
+) -> None:
+    key = GateKey("new", secrets.token_bytes(32), NoGenerator(), recovery)
+    figures = measure(new=key, live=[], recogniser=recogniser, settings=QUICK)
+    assert QUICK.least_ssim_d(recovery) == least <= figures.ssim_d
+    assert judge(figures, key=key, keyed=frozenset(), settings=QUICK) == []
 
 
 def test_a_live_key_with_the_same_secret_is_found(recogniser: Recogniser) -> None:

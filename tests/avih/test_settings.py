@@ -86,7 +86,7 @@ def test_every_field_of_the_protection_changes_the_digest() -> None:
         "minimum_cosine": 0.97,
         "minimum_ssim_d": 0.4,
     }
-    assert set(others) | {"method"} == set(ProtectSettings.model_fields)
+    assert set(others) | {"method", "options"} == set(ProtectSettings.model_fields)
     digests = {ProtectSettings(**{name: value}).digest() for name, value in others.items()}
     assert len(digests | {ProtectSettings().digest()}) == len(others) + 1
 

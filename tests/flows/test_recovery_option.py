@@ -14,6 +14,7 @@ from avih.settings import (
     RunSettings,
     preset,
 )
+from avih.veils.exposure import WARNING
 from flows.cli import stages  # noqa: F401  # with a second command ``run`` is a word of the command line
 from flows.cli.main import app
 
@@ -54,6 +55,16 @@ def asked(tmp_path, monkeypatch):
         (("--recovery", "unmixed"), FAST_UNMIXED_KEY, FAST_UNMIXED_PROTECT),
         (("--preset", "paper"), preset("paper").key, preset("paper").protect),
         (("--preset", "paper", "--recovery", "unmixed"), preset("paper").key, preset("paper").protect),
+        (("--method", "avih"), preset("fast").key, preset("fast").protect),
+        (("--method", "person_veil"), SEALED_KEY, preset("fast", method="person_veil").protect),
+        (("--recovery", "veil"), SEALED_KEY, preset("fast", method="person_veil").protect),
+        (
+            ("--method", "v_uap", "--photos-per-veil", "3"),
+            SEALED_KEY,
+            preset("fast", method="v_uap", options={"photos_per_veil": 3}).protect,
+        ),
+        (("--method", "lie"), preset("fast", method="lie").key, preset("fast", method="lie").protect),
+        (("--method", "veil_privacy"), SEALED_KEY, preset("fast", method="veil_privacy").protect),
     ],
 )
 def test_a_recovery_chooses_key_and_protection(asked, options, key, protect):
@@ -69,12 +80,24 @@ def test_a_recovery_chooses_key_and_protection(asked, options, key, protect):
         (("--preset", "paper", "--recovery", "keyed"), "got 'paper' with 'keyed'"),
         (("--recovery", "open"), "got 'fast' with 'open'"),
         (("--recovery", "sealed", "--key-steps", "9"), "no training steps for a sealed key"),
+        (("--method", "person_veil", "--recovery", "keyed"), "the recovery veil for the method person_veil"),
+        (("--method", "lie", "--preset", "paper"), "got 'paper'"),
+        (("--method", "itp"), "used from Python only"),
+        (("--method", "blur"), "does not exist"),
+        (("--photos-per-veil", "2"), "no options for the method avih"),
+        (("--method", "lie", "--photos-per-veil", "2"), "got photos_per_veil"),
     ],
 )
 def test_what_does_not_go_together_is_refused(asked, options, told):
     result, given = asked(*options)
     assert result.exit_code == 2 and not given
     assert told in " ".join(result.stderr.split())
+
+
+def test_a_method_that_needs_a_warning_gives_it_before_anything_is_done(asked):
+    result, _ = asked("--method", "person_veil")
+    assert " ".join(WARNING.split()) in " ".join(result.stderr.split())
+    assert "Photos under one veil" not in asked()[0].stderr
 
 
 def test_the_help_names_all_three():

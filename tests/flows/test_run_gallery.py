@@ -236,9 +236,9 @@ def test_contact_sheet_in_mlflow_shows_no_face(made):
     )
     public = detector.detect(Image.open(folder / "protected_contact_sheet.png").convert("RGB"))
     assert owner[0] is not None and len(owner[0]) >= 3
-    # Noise may look like a face of a few pixels to MTCNN; a face of the sheet's size it must not show.
-    smallest = min(area(box) for box in owner[0])
-    assert [box for box in (() if public[0] is None else public[0]) if area(box) > smallest / 4] == []
+    # Noise is on both sheets and may look like a face of a few pixels to MTCNN, not like one of a face's size.
+    usual = np.median([area(box) for box in owner[0]])
+    assert [box for box in (() if public[0] is None else public[0]) if area(box) > usual / 4] == []
 
 
 def area(box: np.ndarray) -> float:

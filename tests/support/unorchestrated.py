@@ -22,6 +22,10 @@ def _shard_after_shard(
     return [function(place=place, number=number, **more) for number in numbers]
 
 
+def _alone(function: Any, *, name: str, stage: str, unit: str, **more: Any) -> Any:
+    return function(**more)
+
+
 def _nothing(*_: Any, **__: Any) -> None:
     return None
 
@@ -42,4 +46,5 @@ def _plain(name: str, value: Any) -> Any:
         return value.fn
     if name.startswith("create_") and name.endswith("_artifact"):
         return _nothing
-    return {"as_task": _plain_task, "run_shards": _shard_after_shard}.get(name)
+    plain = {"as_task": _plain_task, "run_shards": _shard_after_shard, "run_watched": _alone}
+    return plain.get(name)

@@ -7,18 +7,39 @@ the key itself.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from avih.errors import UsageError
 from avih.evaluation.summary import Limits
 
-Recovery = Literal["keyed", "unmixed", "sealed"]
+Recovery = Literal["keyed", "unmixed", "sealed", "veil", "inverse"]
 Preset = Literal["fast", "paper"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Crop = Annotated[int, Field(ge=16, multiple_of=4)]
+
+AVIH: Final = "avih"
+AVIH_RECOVERIES: Final[tuple[Recovery, ...]] = ("keyed", "unmixed", "sealed")
+# Fields of ProtectSettings that other methods than avih do not use.
+AVIH_FIELDS: Final = (
+    *("rule", "steps", "step_size", "momentum", "stop_cosine", "stop_mse", "feature_weight"),
+    *("recovery_weight", "variance_weight", "batch_size", "precision"),
+)
+ARCHITECTURE_OF: Final[Mapping[Recovery, str]] = {
+    "keyed": "codec",
+    "unmixed": "resnet",
+    "sealed": "none",
+    "veil": "none",
+    "inverse": "none",
+}
 
 
 class Frozen(BaseModel):
@@ -97,13 +118,19 @@ class KeySettings(Frozen):
 
 
 class ProtectSettings(Frozen):
-    """How pictures are hidden."""
+    """How pictures are hidden; only what the method uses is written down, compared and hashed.
 
-    method: Literal["avih"] = Field("avih", description="Protection method.")
+    From ``rule`` to ``precision`` the fields are AVIH's own; another method has ``options`` of its own.
+    """
+
+    method: str = Field("avih", description="Protection method, see avih methods.")
     recovery: Recovery = Field(
         "keyed",
         description="keyed: generator and secret mixing. sealed: an encrypted copy beside the image. unmixed: "
-        "the papers.",
+        "the papers. veil: the person's veil is taken off. inverse: the cipher is turned back.",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="What other methods than avih let choose."
     )
     rule: Literal["closing", "adaptive", "decaying"] = Field(
         "closing", description="Step rule: closing (fast), adaptive (fast, unmixed), decaying (papers)."
@@ -127,6 +154,43 @@ class ProtectSettings(Frozen):
     minimum_cosine: Fraction = Field(0.98, description="Below it an image is marked below_quality.")
     minimum_ssim_d: Fraction = Field(0.5, description="Recovery below it marks an image below_quality.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_whole_options(cls, values: Any) -> Any:
+        """Let the method check its options and fill in the others, so that equal choices have equal digests."""
+        if not isinstance(values, Mapping) or values.get("method", AVIH) == AVIH:
+            return values
+        from avih.methods.registry import pipeline_of  # the methods need torch and these settings
+
+        pipeline = pipeline_of(str(values["method"]))
+        chosen = {"recovery": pipeline.recoveries[0], **pipeline.protect, **values}
+        return chosen | {"options": pipeline.whole_options(chosen.get("options") or {})}
+
+    @model_validator(mode="after")
+    def _of_one_method(self) -> Self:
+        if self.method == AVIH:
+            foreign = sorted(self.options)
+            if self.recovery not in AVIH_RECOVERIES:
+                raise ValueError(
+                    f"method avih has the recoveries {', '.join(AVIH_RECOVERIES)}, got {self.recovery}"
+                )
+        else:
+            from avih.methods.registry import pipeline_of
+
+            pipeline_of(self.method).check_recovery(self.recovery)
+            fields = type(self).model_fields
+            foreign = [name for name in AVIH_FIELDS if getattr(self, name) != fields[name].default]
+        if foreign:
+            raise ValueError(
+                f"method {self.method} has no {', '.join(foreign)}; see avih methods {self.method}"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _what_counts(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        left_out = ("options",) if self.method == AVIH else AVIH_FIELDS
+        return {name: value for name, value in write(self).items() if name not in left_out}
+
 
 class EvaluateSettings(Frozen):
     """What is measured and which limits hold."""
@@ -146,94 +210,3 @@ class RunSettings(Frozen):
     key: KeySettings = KeySettings()
     protect: ProtectSettings = ProtectSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
-
-
-PAPER_KEY = KeySettings(
-    architecture="resnet",
-    width=64,
-    blocks=9,
-    steps=51_512,  # 4 epochs of 12,878 CelebA photos, batch 1
-    batch_size=1,
-    learning_rate=2e-4,
-    l1_weight=100.0,
-    ssim_weight=0.0,
-    adversarial_weight=1.0,
-    noise_levels=0.0,
-    precision="float32",
-    leak_budget=20_000,  # far beyond what such a key bears; the papers' tables need whole data sets
-)
-FAST_UNMIXED_KEY = KeySettings(
-    architecture="resnet",
-    width=64,
-    blocks=9,
-    trunk_norm_only=True,
-    steps=240,  # longer is nearer to the identity and worse: other keys then recover more, and the loop less
-    batch_size=4,
-    learning_rate=1e-3,
-    l1_weight=1.0,
-    ssim_weight=1.0,
-    noise_levels=0.0,
-    crop=64,
-    warm_up=12,
-    dropout=0.0,
-)
-PAPER_PROTECT = ProtectSettings(
-    recovery="unmixed",
-    rule="decaying",
-    steps=800,
-    step_size=0.01,
-    momentum=0.3,
-    stop_cosine=None,
-    batch_size=4,
-    precision="float32",
-)
-FAST_UNMIXED_PROTECT = ProtectSettings(
-    recovery="unmixed",
-    rule="adaptive",
-    steps=220,
-    step_size=0.6,
-    momentum=0.9,
-    stop_cosine=None,
-    feature_weight=2.5,
-    variance_weight=0.002,
-    recovery_weight=1.0,
-    batch_size=8,
-)
-SEALED_KEY = KeySettings(architecture="none")
-SEALED_PROTECT = ProtectSettings(recovery="sealed")
-
-ARCHITECTURE_OF: Mapping[Recovery, str] = {"keyed": "codec", "unmixed": "resnet", "sealed": "none"}
-_CHOICES: Mapping[tuple[str, str], tuple[KeySettings, ProtectSettings]] = {
-    ("fast", "keyed"): (KeySettings(), ProtectSettings()),
-    ("fast", "sealed"): (SEALED_KEY, SEALED_PROTECT),
-    ("fast", "unmixed"): (FAST_UNMIXED_KEY, FAST_UNMIXED_PROTECT),
-    ("paper", "unmixed"): (PAPER_KEY, PAPER_PROTECT),
-}
-_USUAL = {"fast": "keyed", "paper": "unmixed"}
-
-
-def preset(name: str, *, recovery: str | None = None, key_steps: int | None = None) -> RunSettings:
-    """Return the settings of a preset.
-
-    Args:
-        name: ``fast``, or ``paper`` (Algorithm 1 of 000).
-        recovery: ``keyed`` (the default of ``fast``), ``sealed`` or ``unmixed`` (the only one of ``paper``).
-        key_steps: training steps of a new key's generator, in place of the preset's.
-
-    Raises:
-        UsageError: there is no such preset, it has no such recovery, or training steps for a key without one.
-    """
-    chosen = _CHOICES.get((name, recovery or _USUAL.get(name, "")))
-    if chosen is None:
-        known = ", ".join(f"{preset} with {served}" for preset, served in _CHOICES)
-        got = f"{name!r} with {recovery!r}" if recovery else f"{name!r}"
-        raise UsageError(f"Expected a preset of fast, paper ({known}); got {got}.")
-    key, protect = chosen
-    if key_steps is not None:
-        if key.architecture == "none":
-            raise UsageError(
-                f"Expected no training steps for a sealed key, got {key_steps}: it has no generator to train."
-            )
-        # Validated, which model_copy would not do.
-        key = KeySettings.model_validate(key.model_dump() | {"steps": key_steps})
-    return RunSettings(key=key, protect=protect)

@@ -1,0 +1,155 @@
+"""docs/reproduction.md: every table and figure of the papers, the paper's value beside ours, in one page."""
+
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avih.atomic import write_bytes
+from avih.reproduction.context import Profile
+from avih.reproduction.outcome import Outcome, Row
+from avih.reproduction.registry import Experiment
+
+HEAD = """# The papers' tables, beside ours
+
+This page is written by `avih reproduce --profile {profile} --report docs/reproduction.md`; change the experiments
+in `avih/reproduction/`, not this page. Each table shows the paper's figure, ours, of how many photos or trials
+(n) ours is, and a 95 % interval: persons are drawn with replacement (cluster bootstrap), or Wilson's interval for
+trials. Everything is measured on stored 8-bit pictures.
+
+Marks: **reproduced** (the paper's data and model), **substitute** (other data or another model, named), **not
+run** (what is missing is said). {counts}.
+
+| table | what | mark | minutes |
+|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Reported:
+    """One experiment with its result; ``figure`` is the file of its drawing, if there is one."""
+
+    experiment: Experiment
+    outcome: Outcome
+    seconds: float
+    figure: Path | None
+
+    @property
+    def anchor(self) -> str:
+        """Name of its place on the page."""
+        return self.experiment.name
+
+
+def as_json(results: Sequence[Reported]) -> dict[str, Any]:
+    """Return what ``avih reproduce --json`` prints: every table of the papers, run or not."""
+    return {
+        "tables": [
+            {
+                "name": one.experiment.name,
+                "paper": one.experiment.paper,
+                "table": one.experiment.table,
+                "title": one.experiment.title,
+                **one.outcome.model_dump(mode="json", exclude={"figure"}),
+                "seconds": one.seconds,
+                "figure": str(one.figure) if one.figure else None,
+            }
+            for one in results
+        ]
+    }
+
+
+def write_report(results: Sequence[Reported], *, profile: Profile, path: Path) -> None:
+    """Write the page, and its figures into ``pictures/reproduction`` beside it.
+
+    Args:
+        results: all experiments, in the order of the page.
+        profile: whose results they are.
+        path: the Markdown file.
+    """
+    marks = Counter(one.outcome.mark for one in results)
+    counts = ", ".join(f"{count} {mark}" for mark, count in sorted(marks.items())).capitalize()
+    text = HEAD.format(profile=profile, counts=f"{counts} in profile `{profile}`")
+    for one in results:
+        minutes = f"{one.seconds / 60:.1f}" if one.outcome.mark != "not run" else "-"
+        name = f"{one.experiment.paper}, {one.experiment.table}"
+        text += f"| [{name}](#{one.anchor}) | {one.experiment.title} | {one.outcome.mark} | {minutes} |\n"
+    text += (
+        "\nMinutes count what was still missing when the table was last made; tables share measurements.\n"
+    )
+    pictures = path.parent / "pictures" / "reproduction"
+    for one in results:
+        text += "\n" + _section(one, pictures)
+    write_bytes(path, text.encode())
+
+
+def _section(one: Reported, pictures: Path) -> str:
+    found = one.outcome
+    lines = [
+        f'<a id="{one.anchor}"></a>',
+        f"## {one.experiment.paper}, {one.experiment.table}: {one.experiment.title}",
+        "",
+        f"**{found.mark}**" + (f": {found.missing}" if found.missing else ""),
+        "",
+    ]
+    if found.mark != "not run":
+        lines += [f"Data: {found.data}. Model: {found.model}.", ""]
+        if found.setting:
+            lines += [f"How: {found.setting}", ""]
+    lines += markdown_table(found.rows)
+    lines += [f"- {finding}" for finding in found.findings]
+    for name in _copied(one, pictures):
+        lines += ["", f"![{one.experiment.paper} {one.experiment.table}](pictures/reproduction/{name})"]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _copied(one: Reported, pictures: Path) -> list[str]:
+    """Copy a table's figures beside the page and return their names."""
+    files = [one.figure] if one.figure else []
+    if one.outcome.figure and one.figure:
+        files.append(one.figure.parent / one.outcome.figure)
+    names = []
+    for file in files:
+        if file.is_file():
+            pictures.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, pictures / file.name)
+            names.append(file.name)
+    return names
+
+
+def markdown_table(rows: Sequence[Row]) -> list[str]:
+    """Lay rows out as a Markdown table; a column that would be empty is left out."""
+    if not rows:
+        return []
+    columns = {
+        "row": [_cell(row.label) for row in rows],
+        "metric": [row.metric for row in rows],
+        "paper": [figure_text(row.paper) for row in rows],
+        "here": [figure_text(row.ours) for row in rows],
+        "95 %": [
+            ""
+            if row.low is None or row.high is None
+            else f"{figure_text(row.low)} to {figure_text(row.high)}"
+            for row in rows
+        ],
+        "n": ["" if row.n is None else f"{row.n:,}" for row in rows],
+        "data": [_cell(row.data) for row in rows],
+        "model": [_cell(row.model) for row in rows],
+    }
+    shown = {name: cells for name, cells in columns.items() if any(cells)}
+    lines = ["| " + " | ".join(shown) + " |", "|" + "---|" * len(shown)]
+    lines += ["| " + " | ".join(cells) + " |" for cells in zip(*shown.values(), strict=True)]
+    return [*lines, ""]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def figure_text(value: float | None) -> str:
+    """Write a figure with the digits that mean something: 0.028, 96.5, 43.1, 1,250."""
+    if value is None:
+        return ""
+    size = abs(value)
+    return f"{value:,.0f}" if size >= 1000 else f"{value:.1f}" if size >= 10 else f"{value:.3f}"

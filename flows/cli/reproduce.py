@@ -1,0 +1,117 @@
+"""``avih reproduce``: the tables and figures of the papers, beside ours."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.main import app
+from flows.cli.options import DebugOption, JsonOption, StoreOption
+from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars
+
+if TYPE_CHECKING:
+    from avih.reproduction.report import Reported
+
+LFW, ORL, WEIGHTS = "data/lfw-gray", "data/orl", "models/mobilefacenet_arcface.safetensors"
+
+
+@app.command()
+def reproduce(
+    tables: Annotated[
+        list[str] | None, typer.Argument(help="Such as avih-table-1 or veils-figure-4; without any, all.")
+    ] = None,
+    profile: Annotated[
+        str, typer.Option(help="smoke (minutes, drawn faces), cpu (hours on two cores), full (GPU).")
+    ] = "smoke",
+    real: Annotated[
+        Path | None,
+        typer.Option("--real-data", envvar="AVIH_REAL_DATA",
+                     help=f"Folder that holds {LFW}, {ORL} and {WEIGHTS}, or some of them."),
+    ] = None,
+    lfw: Annotated[Path | None, typer.Option(help="LFW, or a substitute in its layout.")] = None,
+    orl: Annotated[Path | None, typer.Option(help="ORL.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="MobileFaceNet's weights.")] = None,
+    imagenet: Annotated[Path | None, typer.Option(help="ImageNet pictures by class.")] = None,
+    store: StoreOption = None,
+    report: Annotated[Path | None, typer.Option(help="Write the page of all tables to this file.")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Make tables again that are there; kept measurements serve.")
+    ] = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:  # fmt: skip
+    """Run the papers' experiments and show their figures beside ours. Stopped, it goes on where it was.
+
+    Example: avih reproduce --profile cpu --real-data /srv/faces --report docs/reproduction.md
+    """
+    import os
+
+    from avih.naming import Store
+
+    place = Store.find(store)
+    with explained(debug):
+        from avih.errors import UsageError
+        from avih.reproduction.context import PROFILES
+        from avih.reproduction.registry import chosen
+
+        if profile not in PROFILES:
+            raise UsageError(f"Expected a profile of {', '.join(PROFILES)}, got {profile!r}.")
+        chosen(tuple(tables or ()))
+        os.environ["AVIH_STORE"] = str(place.root)
+        for name in ("PREFECT_LOGGING_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL"):
+            os.environ.setdefault(name, "CRITICAL")
+        from avih.reproduction.report import as_json as results_as_json
+        from avih.reproduction.report import write_report
+        from flows.reproduce import reproduce as flow
+        from tasks.reproduce import Data, read_results
+
+        data = Data(
+            lfw=_path(lfw, real, LFW), orl=_path(orl, real, ORL), mobilefacenet=_path(weights, real, WEIGHTS),
+            imagenet=_path(imagenet, None, ""),
+        )  # fmt: skip
+        try:
+            with clean_stdout(), progress_bars():
+                flow(store=str(place.root), profile=profile, tables=tables, data=data, again=again)
+        finally:  # what there is, is shown even if a table failed
+            results = read_results(place, profile)
+            if report:
+                write_report(results, profile=profile, path=report)
+                err.print(f"written: {report}")
+        print_json(results_as_json(results)) if as_json else _show(results, tables)
+
+
+def _path(given: Path | None, folder: Path | None, inside: str) -> str | None:
+    """Return the path that was given, or the one inside the folder of real data if it is there."""
+    from avih.errors import UsageError
+
+    if given is not None:
+        if not given.exists():
+            raise UsageError(f"Expected data at {given}, got nothing. Check the path.")
+        return str(given.absolute())
+    found = folder / inside if folder else None
+    return str(found.absolute()) if found and found.exists() else None
+
+
+def _show(results: "list[Reported]", tables: list[str] | None) -> None:
+    """Show the tables that were asked for, one after another."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from avih.reproduction.report import figure_text
+
+    console = Console(highlight=False)
+    for one in results:
+        if tables and one.experiment.name not in tables:
+            continue
+        found = one.outcome
+        title = f"{one.experiment.name}: {one.experiment.title} ({found.mark})"
+        shown = Table(title=title, title_justify="left", caption=found.missing, caption_justify="left")
+        for column in ("row", "metric", "paper", "here", "n"):
+            shown.add_column(column)
+        for row in found.rows:
+            shown.add_row(
+                row.label, row.metric, figure_text(row.paper), figure_text(row.ours), str(row.n or "")
+            )
+        console.print(shown)
+        for finding in found.findings:
+            console.print(f"- {finding}", markup=False)

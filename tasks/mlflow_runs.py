@@ -1,0 +1,123 @@
+"""Runs in MLflow: the only module that imports it. No original, key weight or seed goes through here."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from avih import __version__
+from avih.errors import AvihError
+from avih.naming import Store
+from tasks.records import Record
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+# A tracking server that is down must be told in seconds, not after minutes of retries.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+
+PARENT = "mlflow.parentRunId"  # MLflow's own tag: its pages show such runs below their parent
+
+
+class TrackedRun(Record):
+    """Where a run can be looked at."""
+
+    run_id: str
+    experiment: str
+    experiment_id: str
+    tracking_uri: str
+
+    @property
+    def link(self) -> str | None:
+        """Address of the run's page, when a tracking server serves it."""
+        if not self.tracking_uri.startswith("http"):
+            return None
+        return f"{self.tracking_uri.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+
+
+def tracking_uri(store: Store) -> str:
+    """Use ``MLFLOW_TRACKING_URI`` if set, else the store's own SQLite database."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store.mlflow / 'mlflow.db'}"
+
+
+def open_command(store: Store) -> str:
+    """Return the one command that opens the results in a browser."""
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        return f"open {uri}"
+    return f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {tracking_uri(store)}"
+
+
+@contextmanager
+def reached(store: Store) -> Iterator[Any]:
+    """Yield a client of the tracking store, and say in one sentence if it cannot be reached."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    uri = tracking_uri(store)
+    (store.mlflow / "artifacts").mkdir(parents=True, exist_ok=True)
+    try:
+        yield mlflow.MlflowClient(tracking_uri=uri)
+    except MlflowException as error:
+        raise AvihError(
+            f"Expected an MLflow store at {uri}, got: {str(error).splitlines()[0]}. Start it, or unset "
+            "MLFLOW_TRACKING_URI to use the store's own database; then run the same command again."
+        ) from None
+
+
+def begin_run(
+    client: Any,
+    store: Store,
+    *,
+    experiment: str,
+    name: str,
+    tags: Mapping[str, str],
+    same: tuple[str, ...],
+    parent_run_id: str | None = None,
+) -> TrackedRun:
+    """Find the run of this flow run, or begin one: a retried flow must not leave two.
+
+    Args:
+        client: of :func:`reached`.
+        store: where the local database is.
+        experiment: MLflow experiment; made if it is not there.
+        name: name of a new run.
+        tags: its tags, ``prefect_flow_run_id`` among them (empty outside Prefect).
+        same: the tags in which a run of the same flow run is equal.
+        parent_run_id: the run below which pages show it.
+    """
+    uri = tracking_uri(store)
+    number = _experiment(client, experiment, store, local=uri.startswith("sqlite:"))
+    tagged = {**tags, "avih_version": __version__} | ({PARENT: parent_run_id} if parent_run_id else {})
+    found = []
+    if tags["prefect_flow_run_id"]:
+        query = " and ".join(f"tags.{tag} = '{tagged[tag]}'" for tag in same)
+        found = client.search_runs([number], filter_string=query, max_results=1)
+    run = found[0] if found else client.create_run(number, tags=tagged, run_name=name)
+    return TrackedRun(
+        run_id=str(run.info.run_id), experiment=experiment, experiment_id=number, tracking_uri=uri
+    )
+
+
+def log_figures(
+    client: Any, run: TrackedRun, *, settings: Mapping[str, Any], metrics: Mapping[str, float | None]
+) -> None:
+    """Log settings as parameters, nested names joined by dots, and the figures that there are."""
+    for name, value in _flat(settings).items():
+        client.log_param(run.run_id, name, str(value)[:500])
+    for name, figure in metrics.items():
+        if figure is not None:
+            client.log_metric(run.run_id, name, float(figure))
+
+
+def _experiment(client: Any, name: str, store: Store, *, local: bool) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    location = (store.mlflow / "artifacts" / name).as_uri() if local else None
+    return str(client.create_experiment(name, artifact_location=location))
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
