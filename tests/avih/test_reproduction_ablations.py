@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from avih.evaluation.metrics import ssim
-from avih.reproduction import ablations
-from avih.reproduction.ablation_findings import BLOCKS, METRICS, kernel_findings, loss_findings
 from avih.reproduction.context import Context, DataFolders
-from avih.reproduction.visual_losses import (
+from avih.reproduction.hiding import ablations
+from avih.reproduction.hiding.ablation_findings import BLOCKS, METRICS, kernel_findings, loss_findings
+from avih.reproduction.hiding.visual_losses import (
     VISUAL_LOSSES,
     GreyDistance,
     OriginalDistance,

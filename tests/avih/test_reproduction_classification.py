@@ -9,11 +9,12 @@ from PIL import Image
 from scipy import ndimage
 from torch import nn
 
-from avih.reproduction import classification, classification_measured
-from avih.reproduction import classification_findings as findings
-from avih.reproduction.classification_data import cifar10, digits, in_rounds, labelled_pictures, moved
-from avih.reproduction.classification_looks import RIDGE, edge_correlations, looks, undo_linearly
-from avih.reproduction.classification_services import Service, Training, answers, fit
+from avih.reproduction.classification import findings
+from avih.reproduction.classification import measured as classification_measured
+from avih.reproduction.classification import tables as classification
+from avih.reproduction.classification.data import cifar10, digits, in_rounds, labelled_pictures, moved
+from avih.reproduction.classification.looks import RIDGE, edge_correlations, looks, undo_linearly
+from avih.reproduction.classification.services import Service, Training, answers, fit
 from avih.reproduction.context import Context, DataFolders
 from avih.reproduction.outcome import NotRun, Outcome
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from avih.errors import IntegrityError
 from avih.images import to_pixels
-from avih.reproduction import classification, classification_imagenet
-from avih.reproduction.classification_imagenet_data import (
+from avih.reproduction.classification import imagenet as classification_imagenet
+from avih.reproduction.classification.imagenet_data import (
     CHECKPOINT,
     Target,
     choose,
@@ -87,7 +87,7 @@ def test_pictures_are_prepared_as_torchvision_does(tmp_path: Path) -> None:
 def test_table_9_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     context = Context(profile="smoke", data=DataFolders(), work=tmp_path)
-    outcome = classification.imagenet(context)
+    outcome = classification_imagenet.imagenet(context)
     assert outcome.mark == "not run"
     assert "validation pictures" in outcome.missing and CHECKPOINT in outcome.missing
     assert {(row.metric, row.paper, row.ours) for row in outcome.rows} == {
@@ -112,12 +112,12 @@ def test_table_9_is_run_where_pictures_and_weights_are_found(
     monkeypatch.setattr(classification_imagenet, "imagenet_resnet50", network)
     identity = Network(nn.Identity().eval(), "identity")
     monkeypatch.setattr(classification_imagenet, "trained_network", lambda *_, **__: identity)
-    outcome = classification.imagenet(context)
+    outcome = classification_imagenet.imagenet(context)
     assert outcome.mark == "not run" and "each of 1000 classes" in outcome.missing
     for number in range(3, 1000):
         (folder / f"n{number:04d}").mkdir()
     monkeypatch.setattr(classification_imagenet, "SMOKE_STEPS", 2)
-    outcome = classification.imagenet(context)
+    outcome = classification_imagenet.imagenet(context)
     assert torch.equal(given[0]["a"], torch.ones(2))
     assert (outcome.mark, outcome.data) == ("substitute", "ImageNet")
     assert next(row for row in outcome.rows if row.metric == "acc_protected").n == 4

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from avih.evaluation.metrics import ssim
-from avih.reproduction import gallery as tables
 from avih.reproduction.context import Context, DataFolders
 from avih.reproduction.faces import faces
-from avih.reproduction.gallery_set import features, gallery_set, quality_of
-from avih.reproduction.natural_key import natural_key, pictures_without_people
-from avih.reproduction.protected import protected_faces, recovered, with_noise
+from avih.reproduction.hiding import gallery as tables
+from avih.reproduction.hiding.gallery_set import features, gallery_set, quality_of
+from avih.reproduction.hiding.natural_key import natural_key, pictures_without_people
+from avih.reproduction.hiding.protected import protected_faces, recovered, with_noise
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import pytest
 
 from avih.images import decode_png
 from avih.protection import Protector
-from avih.reproduction import iterations, trajectory
 from avih.reproduction.context import Context, DataFolders
+from avih.reproduction.hiding import iterations, trajectory
 from avih.reproduction.networks import SECRET
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from avih.images import decode_photo
-from avih.reproduction import keys
 from avih.reproduction.context import Context, DataFolders
-from avih.reproduction.key_matrix import draw_matrix, matrix_findings, matrix_rows, split_matrix
+from avih.reproduction.hiding import keys
+from avih.reproduction.hiding.key_matrix import draw_matrix, matrix_findings, matrix_rows, split_matrix
 
 
 @pytest.fixture(scope="module")

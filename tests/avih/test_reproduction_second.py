@@ -17,11 +17,13 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from avih.errors import UsageError
 from avih.evaluation.metrics import unit_rows
 from avih.images import to_tensor
-from avih.reproduction import second, second_network, second_training
 from avih.reproduction.context import Context, DataFolders
 from avih.reproduction.faces import faces
-from avih.reproduction.second_quality import one_each, verified
-from avih.reproduction.second_training import Recipe
+from avih.reproduction.second import network as second_network
+from avih.reproduction.second import recogniser as second
+from avih.reproduction.second import training as second_training
+from avih.reproduction.second.quality import one_each, verified
+from avih.reproduction.second.training import Recipe
 
 RECIPE = Recipe(steps=2, persons_each=2, photos_each=2, varied=1)
 

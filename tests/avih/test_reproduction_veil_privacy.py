@@ -13,23 +13,27 @@ from scipy.stats import binomtest
 from avih.classifiers.lenet import lenet5, seeded
 from avih.classifiers.train import Labelled
 from avih.errors import UsageError
-from avih.reproduction import veiled, veiled_kept, veiled_more
 from avih.reproduction.context import Context, DataFolders
 from avih.reproduction.outcome import NotRun, Outcome, Row
-from avih.reproduction.veiled_attacks import invert, one_each
-from avih.reproduction.veiled_data import Group, different, everybody, groups, pool
-from avih.reproduction.veiled_digits import digits
-from avih.reproduction.veiled_restored import NONE, best, noised, restored
-from avih.reproduction.veiled_rows import accuracy_row, agrees
+from avih.reproduction.veil_privacy import accuracy as veiled
+from avih.reproduction.veil_privacy import kept as veiled_kept
+from avih.reproduction.veil_privacy import training as veiled_more
+from avih.reproduction.veil_privacy.ablations import flip_ratio
+from avih.reproduction.veil_privacy.data import Group, different, everybody, groups, pool
+from avih.reproduction.veil_privacy.digits import digits
+from avih.reproduction.veil_privacy.hiding import similarity
+from avih.reproduction.veil_privacy.inversion import figure_4, invert, one_each
+from avih.reproduction.veil_privacy.restoration import NONE, best, figure_5, noised, restored
+from avih.reproduction.veil_privacy.rows import accuracy_row, agrees
 from avih.veil_privacy.flip import to_signed
 
 TABLES = (
     veiled.accuracy,
-    veiled.similarity,
+    similarity,
     veiled_more.variants,
-    veiled_more.flip_ratio,
-    veiled_more.figure_4,
-    veiled_more.figure_5,
+    flip_ratio,
+    figure_4,
+    figure_5,
 )
 
 

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from avih.reproduction import veil_figures, veil_sets, veils, veils_matching
 from avih.reproduction.context import Context, DataFolders
 from avih.reproduction.outcome import NotRun, Outcome, Row
-from avih.reproduction.veil_features import match_rates
-from avih.reproduction.veil_noise import DISTORTIONS, Distortion, distorted
-from avih.reproduction.veil_second import MODULE, second_of
+from avih.reproduction.veils import matching as veils_matching
+from avih.reproduction.veils import measured as veil_figures
+from avih.reproduction.veils import sets as veil_sets
+from avih.reproduction.veils import tables as veils
+from avih.reproduction.veils.features import match_rates
+from avih.reproduction.veils.noise import DISTORTIONS, Distortion, distorted
+from avih.reproduction.veils.other_recogniser import MODULE, second_of
 
 EXPERIMENTS = (
     veils.hiding, veils.recovery, veils.ablation,

@@ -1,0 +1,1 @@
+"""AVIH on classifiers beside LIE and ITP: Tables 5, 8 and 9 (000)."""

@@ -1,0 +1,1 @@
+"""Veil Privacy: Tables 2 to 7 (003)."""
