@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from avih.reproduction.registry import Experiment
 HEAD = """# The papers' tables, beside ours
 
 This page is written by `avih reproduce --profile {profile} --report docs/reproduction.md`; change the experiments
-in `avih/reproduction/`, not this page. Each table shows the paper's figure, ours, of how many photos or trials
-(n) ours is, and a 95 % interval: persons are drawn with replacement (cluster bootstrap), or Wilson's interval for
-trials. Everything is measured on stored 8-bit pictures.
+in `avih/reproduction/`, not this page. Each table shows the paper's figure, ours with a 95 % interval, and of how
+many photos or trials (n) ours is. Intervals: persons are drawn with replacement (cluster bootstrap), or Wilson's
+interval for trials. Everything is measured on stored 8-bit pictures.
 
 Marks: **reproduced** (the paper's data and model), **substitute** (other data or another model, named), **not
 run** (what is missing is said). {counts}.
@@ -119,28 +119,40 @@ def _copied(one: Reported, pictures: Path) -> list[str]:
 
 
 def markdown_table(rows: Sequence[Row]) -> list[str]:
-    """Lay rows out as a Markdown table; a column that would be empty is left out."""
+    """Lay rows out as a Markdown table: one line per label, data and model, and columns per metric.
+
+    A cell is ours with its interval, the paper's figure stands to its left; a column that would be empty is left
+    out. Where n differs between the metrics of a line, its smallest is shown.
+    """
     if not rows:
         return []
-    columns = {
-        "row": [_cell(row.label) for row in rows],
-        "metric": [row.metric for row in rows],
-        "paper": [figure_text(row.paper) for row in rows],
-        "here": [figure_text(row.ours) for row in rows],
-        "95 %": [
-            ""
-            if row.low is None or row.high is None
-            else f"{figure_text(row.low)} to {figure_text(row.high)}"
-            for row in rows
-        ],
-        "n": ["" if row.n is None else f"{row.n:,}" for row in rows],
-        "data": [_cell(row.data) for row in rows],
-        "model": [_cell(row.model) for row in rows],
-    }
+    lines: dict[tuple[str, str, str], dict[str, Row]] = {}
+    for row in rows:
+        lines.setdefault((row.label, row.data, row.model), {})[row.metric] = row
+    columns: dict[str, list[str]] = {"row": [_cell(label) for label, _, _ in lines]}
+    for metric in dict.fromkeys(row.metric for row in rows):
+        found = [line.get(metric) for line in lines.values()]
+        columns[f"{metric}, paper"] = [figure_text(row.paper) if row else "" for row in found]
+        columns[metric] = [_measured(row) if row else "" for row in found]
+    columns["n"] = [_smallest_n(line.values()) for line in lines.values()]
+    columns["data"] = [_cell(data) for _, data, _ in lines]
+    columns["model"] = [_cell(model) for _, _, model in lines]
     shown = {name: cells for name, cells in columns.items() if any(cells)}
-    lines = ["| " + " | ".join(shown) + " |", "|" + "---|" * len(shown)]
-    lines += ["| " + " | ".join(cells) + " |" for cells in zip(*shown.values(), strict=True)]
-    return [*lines, ""]
+    head = ["| " + " | ".join(shown) + " |", "|" + "---|" * len(shown)]
+    body = ["| " + " | ".join(cells) + " |" for cells in zip(*shown.values(), strict=True)]
+    return [*head, *body, ""]
+
+
+def _measured(row: Row) -> str:
+    interval = ""
+    if row.low is not None and row.high is not None:
+        interval = f" ({figure_text(row.low)} to {figure_text(row.high)})"
+    return figure_text(row.ours) + interval
+
+
+def _smallest_n(rows: Iterable[Row]) -> str:
+    counts = [row.n for row in rows if row.n is not None]
+    return f"{min(counts):,}" if counts else ""
 
 
 def _cell(text: str) -> str:

@@ -84,8 +84,23 @@ def test_a_figure_is_drawn_of_rows_and_not_of_nothing(tmp_path):
 
 def test_a_table_leaves_out_empty_columns_and_keeps_bars_inside_cells():
     lines = markdown_table([Row(label="a|b", metric="ssim_e", ours=0.0123, n=1250)])
-    assert lines[0] == "| row | metric | here | n |"
-    assert lines[2] == "| a\\|b | ssim_e | 0.012 | 1,250 |"
+    assert lines[0] == "| row | ssim_e | n |"
+    assert lines[2] == "| a\\|b | 0.012 | 1,250 |"
     assert [figure_text(value) for value in (None, 0.9982, 96.52, 1250.0, -0.02)] == [
         "", "0.998", "96.5", "1,250", "-0.020"
     ]  # fmt: skip
+
+
+def test_metrics_of_one_label_share_a_line_beside_the_papers_figures():
+    rows = [
+        Row(label="ours", metric="ssim_e", paper=0.03, ours=0.01, low=0.0, high=0.02, n=40),
+        Row(label="ours", metric="cos", ours=0.99, n=30),
+        Row(label="theirs", metric="cos", paper=0.95),
+    ]
+    assert markdown_table(rows) == [
+        "| row | ssim_e, paper | ssim_e | cos, paper | cos | n |",
+        "|---|---|---|---|---|---|",
+        "| ours | 0.030 | 0.010 (0.000 to 0.020) |  | 0.990 | 30 |",
+        "| theirs |  |  | 0.950 |  |  |",
+        "",
+    ]

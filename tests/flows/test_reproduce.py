@@ -86,7 +86,7 @@ def test_results_are_in_mlflow_and_on_the_page(prefect_server, three, tmp_path):
     page = tmp_path / "docs" / "reproduction.md"
     write_report(results, profile="smoke", path=page)
     text = page.read_text()
-    assert "| a | ssim_e | 0.030 | 0.010 | 0.000 to 0.020 | 3 |" in text
+    assert "| a | 0.030 | 0.010 (0.000 to 0.020) | 3 |" in text
     assert "**not run**: ImageNet is missing." in text and "- It holds." in text
     picture = page.parent / "pictures" / "reproduction" / "avih-table-1.png"
     assert picture.read_bytes()[:4] == b"\x89PNG" and f"pictures/reproduction/{picture.name}" in text
