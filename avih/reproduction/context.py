@@ -55,7 +55,7 @@ class Context:
     profile: Profile
     data: DataFolders
     work: Path
-    tell: Callable[[str], None] = field(default=_silent)
+    tell: Callable[[str], None] = field(default=_silent, compare=False)  # who listens changes no result
     device: str = "cpu"
 
     def size(self, *, smoke: _Choice, cpu: _Choice, full: _Choice) -> _Choice:

@@ -22,8 +22,8 @@ interval for trials. Everything is measured on stored 8-bit pictures.
 Marks: **reproduced** (the paper's data and model), **substitute** (other data or another model, named), **not
 run** (what is missing is said). {counts}.
 
-| table | what | mark | minutes |
-|---|---|---|---|
+| table | what | mark |
+|---|---|---|
 """
 
 
@@ -72,12 +72,8 @@ def write_report(results: Sequence[Reported], *, profile: Profile, path: Path) -
     counts = ", ".join(f"{count} {mark}" for mark, count in sorted(marks.items())).capitalize()
     text = HEAD.format(profile=profile, counts=f"{counts} in profile `{profile}`")
     for one in results:
-        minutes = f"{one.seconds / 60:.1f}" if one.outcome.mark != "not run" else "-"
         name = f"{one.experiment.paper}, {one.experiment.table}"
-        text += f"| [{name}](#{one.anchor}) | {one.experiment.title} | {one.outcome.mark} | {minutes} |\n"
-    text += (
-        "\nMinutes count what was still missing when the table was last made; tables share measurements.\n"
-    )
+        text += f"| [{name}](#{one.anchor}) | {one.experiment.title} | {one.outcome.mark} |\n"
     pictures = path.parent / "pictures" / "reproduction"
     for one in results:
         text += "\n" + _section(one, pictures)

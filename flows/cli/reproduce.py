@@ -1,5 +1,7 @@
 """``avih reproduce``: the tables and figures of the papers, beside ours."""
 
+import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +12,19 @@ from flows.cli.options import DebugOption, JsonOption, StoreOption
 from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars
 
 if TYPE_CHECKING:
+    from avih.naming import Store
+    from avih.reproduction.context import Profile
     from avih.reproduction.report import Reported
 
 LFW, ORL, WEIGHTS = "data/lfw-gray", "data/orl", "models/mobilefacenet_arcface.safetensors"
+
+
+class Told(logging.Handler):
+    """Shows what an experiment says of itself on standard error: a table may take an hour."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one line."""
+        err.print(record.getMessage(), markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -44,8 +56,6 @@ def reproduce(
 
     Example: avih reproduce --profile cpu --real-data /srv/faces --report docs/reproduction.md
     """
-    import os
-
     from avih.naming import Store
 
     place = Store.find(store)
@@ -54,30 +64,57 @@ def reproduce(
         from avih.reproduction.context import PROFILES
         from avih.reproduction.registry import chosen
 
-        if profile not in PROFILES:
+        sizes = next((known for known in PROFILES if known == profile), None)
+        if sizes is None:
             raise UsageError(f"Expected a profile of {', '.join(PROFILES)}, got {profile!r}.")
         chosen(tuple(tables or ()))
-        os.environ["AVIH_STORE"] = str(place.root)
-        for name in ("PREFECT_LOGGING_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL"):
-            os.environ.setdefault(name, "CRITICAL")
-        from avih.reproduction.report import as_json as results_as_json
-        from avih.reproduction.report import write_report
-        from flows.reproduce import reproduce as flow
-        from tasks.reproduce import Data, read_results
+        data = {
+            "lfw": _path(lfw, real, LFW),
+            "orl": _path(orl, real, ORL),
+            "mobilefacenet": _path(weights, real, WEIGHTS),
+            "imagenet": _path(imagenet, None, ""),
+        }
+        results = _run(place, sizes, tables, data, again, report)
+        if as_json:
+            from avih.reproduction.report import as_json as results_as_json
 
-        data = Data(
-            lfw=_path(lfw, real, LFW), orl=_path(orl, real, ORL), mobilefacenet=_path(weights, real, WEIGHTS),
-            imagenet=_path(imagenet, None, ""),
-        )  # fmt: skip
-        try:
-            with clean_stdout(), progress_bars():
-                flow(store=str(place.root), profile=profile, tables=tables, data=data, again=again)
-        finally:  # what there is, is shown even if a table failed
-            results = read_results(place, profile)
-            if report:
-                write_report(results, profile=profile, path=report)
-                err.print(f"written: {report}")
-        print_json(results_as_json(results)) if as_json else _show(results, tables)
+            print_json(results_as_json(results))
+        else:
+            _show(results, tables)
+
+
+def _run(
+    place: "Store", profile: "Profile", tables: list[str] | None, data: dict[str, str | None], again: bool,
+    report: Path | None,
+) -> "list[Reported]":  # fmt: skip
+    """Call the flow, then read what there is and write the page, even if a table failed."""
+    # Before the flows are imported, which fixes where Prefect keeps its state.
+    os.environ["AVIH_STORE"] = str(place.root)
+    for name in ("PREFECT_LOGGING_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL"):
+        os.environ.setdefault(name, "CRITICAL")
+    from avih.reproduction.report import write_report
+    from flows.reproduce import reproduce as flow
+    from tasks.reproduce import Data, read_results
+
+    told = logging.getLogger("tasks.reproduce")
+    told.setLevel(logging.INFO)
+    told.addHandler(Told())
+    told.propagate = False  # Prefect would show each line again
+    try:
+        with clean_stdout(), progress_bars():
+            flow(
+                store=str(place.root),
+                profile=profile,
+                tables=tables,
+                data=Data.model_validate(data),
+                again=again,
+            )
+    finally:
+        results = read_results(place, profile)
+        if report:
+            write_report(results, profile=profile, path=report)
+            err.print(f"written: {report}")
+    return results
 
 
 def _path(given: Path | None, folder: Path | None, inside: str) -> str | None:
