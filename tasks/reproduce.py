@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tasks.records import Record
 
 logger = logging.getLogger(__name__)
 MLFLOW_EXPERIMENT = "reproduction"
+_NOT_IN_NAMES = re.compile(r"[^\w.:/ -]")  # what MLflow takes in the name of a metric
 
 
 class ExperimentRecord(Record):
@@ -135,7 +137,8 @@ def _log(
     """Log ours, interval bounds and the paper's figures; the JSON file and the figure go beside them."""
     figures: dict[str, float | None] = {"seconds": seconds}
     for place, row in enumerate(found.rows):
-        figures |= {f"row{place:02d}_{row.metric}": row.ours, f"row{place:02d}_{row.metric}_paper": row.paper}
+        name = _NOT_IN_NAMES.sub("", f"row{place:02d}_{row.metric}")
+        figures |= {name: row.ours, f"{name}_paper": row.paper}
     folder = results_folder(store, profile)
     with reached(store) as client:
         run = begin_run(

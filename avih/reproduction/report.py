@@ -92,7 +92,7 @@ def _section(one: Reported, pictures: Path) -> str:
     if found.mark != "not run":
         lines += [f"Data: {found.data}. Model: {found.model}.", ""]
         if found.setting:
-            lines += [f"How: {found.setting}", ""]
+            lines += [f"How: {found.setting.strip()}", ""]
     lines += markdown_table(found.rows)
     lines += [f"- {finding}" for finding in found.findings]
     for name in _copied(one, pictures):
@@ -156,8 +156,10 @@ def _cell(text: str) -> str:
 
 
 def figure_text(value: float | None) -> str:
-    """Write a figure with the digits that mean something: 0.028, 96.5, 43.1, 1,250."""
+    """Write a figure with the digits that mean something: 0.028, 0.9982, 96.5, 1,250."""
     if value is None:
         return ""
     size = abs(value)
-    return f"{value:,.0f}" if size >= 1000 else f"{value:.1f}" if size >= 10 else f"{value:.3f}"
+    if size >= 10:
+        return f"{value:,.0f}" if size >= 1000 else f"{value:.1f}"
+    return f"{value:.4f}" if 0.99 <= size < 1 else f"{value:.3f}"  # cosines differ in the fourth digit

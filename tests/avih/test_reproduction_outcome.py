@@ -87,7 +87,7 @@ def test_a_table_leaves_out_empty_columns_and_keeps_bars_inside_cells():
     assert lines[0] == "| row | ssim_e | n |"
     assert lines[2] == "| a\\|b | 0.012 | 1,250 |"
     assert [figure_text(value) for value in (None, 0.9982, 96.52, 1250.0, -0.02)] == [
-        "", "0.998", "96.5", "1,250", "-0.020"
+        "", "0.9982", "96.5", "1,250", "-0.020"
     ]  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def test_metrics_of_one_label_share_a_line_beside_the_papers_figures():
     assert markdown_table(rows) == [
         "| row | ssim_e, paper | ssim_e | cos, paper | cos | n |",
         "|---|---|---|---|---|---|",
-        "| ours | 0.030 | 0.010 (0.000 to 0.020) |  | 0.990 | 30 |",
+        "| ours | 0.030 | 0.010 (0.000 to 0.020) |  | 0.9900 | 30 |",
         "| theirs |  |  | 0.950 |  |  |",
         "",
     ]

@@ -19,7 +19,8 @@ from tasks.reproduce import Data, read_results
 
 MEASURED = Outcome(
     mark="substitute", data="drawn | faces", model="none", findings=("It holds.",),
-    rows=(Row(label="a", metric="ssim_e", paper=0.03, ours=0.01, n=3, low=0.0, high=0.02),),
+    rows=(Row(label="a", metric="ssim_e", paper=0.03, ours=0.01, n=3, low=0.0, high=0.02),
+          Row(label="a", metric="rate (%), one picture", ours=1.0)),
 )  # fmt: skip
 CALLS: list[str] = []
 
@@ -84,12 +85,13 @@ def test_results_are_in_mlflow_and_on_the_page(prefect_server, three, tmp_path):
     tracked = done.tables[0].run
     logged = mlflow.MlflowClient(tracking_uri=tracked.tracking_uri).get_run(tracked.run_id)
     assert logged.data.metrics["row00_ssim_e"] == 0.01 and logged.data.metrics["row00_ssim_e_paper"] == 0.03
+    assert logged.data.metrics["row01_rate  one picture"] == 1.0  # without what MLflow refuses
     assert (logged.data.tags["mark"], logged.data.tags["table"]) == ("substitute", "avih-table-1")
     results = read_results(Store(tmp_path), "smoke")
     page = tmp_path / "docs" / "reproduction.md"
     write_report(results, profile="smoke", path=page)
     text = page.read_text()
-    assert "| a | 0.030 | 0.010 (0.000 to 0.020) | 3 |" in text
+    assert "| a | 0.030 | 0.010 (0.000 to 0.020) | 1.000 | 3 |" in text
     assert "**not run**: ImageNet is missing." in text and "- It holds." in text
     picture = page.parent / "pictures" / "reproduction" / "avih-table-1.png"
     assert picture.read_bytes()[:4] == b"\x89PNG" and f"pictures/reproduction/{picture.name}" in text
