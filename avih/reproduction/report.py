@@ -12,6 +12,8 @@ from avih.reproduction.context import Profile
 from avih.reproduction.outcome import Outcome, Row
 from avih.reproduction.registry import Experiment
 
+LONG = 40  # characters of a cell that is better read below its table
+
 HEAD = """# The papers' tables, beside ours
 
 This page is written by `avih reproduce --profile {profile} --report docs/reproduction.md`; change the experiments
@@ -131,12 +133,21 @@ def markdown_table(rows: Sequence[Row]) -> list[str]:
         columns[f"{metric}, paper"] = [figure_text(row.paper) if row else "" for row in found]
         columns[metric] = [_measured(row) if row else "" for row in found]
     columns["n"] = [_smallest_n(line.values()) for line in lines.values()]
-    columns["data"] = [_cell(data) for _, data, _ in lines]
-    columns["model"] = [_cell(model) for _, _, model in lines]
+    columns["data"], data = _shortened("data", [_cell(data) for _, data, _ in lines])
+    columns["model"], model = _shortened("model", [_cell(model) for _, _, model in lines])
     shown = {name: cells for name, cells in columns.items() if any(cells)}
     head = ["| " + " | ".join(shown) + " |", "|" + "---|" * len(shown)]
     body = ["| " + " | ".join(cells) + " |" for cells in zip(*shown.values(), strict=True)]
-    return [*head, *body, ""]
+    return [*head, *body, "", *data, *model]
+
+
+def _shortened(name: str, cells: list[str]) -> tuple[list[str], list[str]]:
+    """Replace one long text that several cells share by a mark, explained in a line below the table."""
+    texts = {cell for cell in cells if cell}
+    if len(texts) != 1 or len(*texts) < LONG:
+        return cells, []
+    (text,) = texts
+    return [f"other {name}" if cell else "" for cell in cells], [f"Other {name}: {text}.", ""]
 
 
 def _measured(row: Row) -> str:

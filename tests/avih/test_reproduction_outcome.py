@@ -104,3 +104,13 @@ def test_metrics_of_one_label_share_a_line_beside_the_papers_figures():
         "| theirs |  |  | 0.950 |  |  |",
         "",
     ]
+
+
+def test_a_long_model_that_several_lines_share_is_told_once_below_the_table():
+    name = "a network that was trained for this table, and its training data"
+    rows = [Row(label=label, metric="cos", ours=0.5, model=name) for label in ("a", "b")]
+    lines = markdown_table([*rows, Row(label="c", metric="cos", ours=0.25)])
+    assert lines[2:] == [
+        "| a | 0.500 | other model |", "| b | 0.500 | other model |", "| c | 0.250 |  |", "",
+        f"Other model: {name}.", "",
+    ]  # fmt: skip

@@ -82,7 +82,7 @@ def recovery(context: Context) -> Outcome:
 
 def _outsiders(outside: ByPerson) -> list[Row]:
     """Make the rows of what people without the veil get."""
-    counts = list(dict.fromkeys(count for one in outside.values() for count in one["seen"]))
+    counts = sorted({count for one in outside.values() for count in one["seen"]}, key=int)
     labelled = [
         (_average(int(count)), {name: one["seen"].get(count, []) for name, one in outside.items()})
         for count in counts
