@@ -1,5 +1,6 @@
 """The figure of a table: the paper's values beside ours with their intervals, one panel per metric."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from avih.reproduction.outcome import Outcome, Row
 
 MOST_PANELS = 4
 MOST_LABELS = 18
+TITLE_WIDTH = 20  # letters; a longer one would run into its neighbour
 
 
 def draw(outcome: Outcome, *, title: str, path: Path) -> bool:
@@ -30,12 +32,18 @@ def draw(outcome: Outcome, *, title: str, path: Path) -> bool:
     if not shown or outcome.mark == "not run":
         return False
     longest = max(len(rows) for _, rows in shown)
-    # The first panel carries the labels, so it needs their room as well.
-    figure = blank_figure(title=title, width=3.2 + 2.9 * len(shown), height=1.5 + 0.34 * longest)
+    # Labels that all panels share stand beside the first alone; others need their room in every panel.
+    shared = len({tuple(row.label for row in rows) for _, rows in shown}) == 1
+    labelled = 1 if shared else len(shown)
+    figure = blank_figure(
+        title=title, width=1.0 + 2.6 * labelled + 2.1 * len(shown), height=1.7 + 0.34 * longest
+    )
     axes = figure.subplots(1, len(shown), squeeze=False)[0]
-    for axis, (metric, rows) in zip(axes, shown, strict=True):
+    for place, (axis, (metric, rows)) in enumerate(zip(axes, shown, strict=True)):
         _panel(axis, metric, rows)
-    axes[0].legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.08), ncols=2)
+        if shared and place:
+            axis.tick_params(labelleft=False)
+    axes[0].legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.12), ncols=2)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png")
     return True
@@ -51,11 +59,11 @@ def _panel(axis: Axes, metric: str, rows: Sequence[Row]) -> None:
         ("here, 95 % interval", BLUE, "o", [row.ours for row in rows]),
     ):
         points = [(value, height) for value, height in zip(values, heights, strict=True) if value is not None]
-        axis.plot(
-            [value for value, _ in points], [height for _, height in points], marker, color=colour, label=name
-        )
+        if points:
+            values_at, heights_at = zip(*points, strict=True)
+            axis.plot(values_at, heights_at, marker, color=colour, label=name)
     axis.set_yticks(heights, [row.label for row in rows])
     axis.set_ylim(-0.7, len(rows) - 0.3)
-    style(axis, title=metric, x="", y="")
+    style(axis, title=textwrap.fill(metric, TITLE_WIDTH), x="", y="")
     axis.grid(axis="x", color="#E4E4E4", linewidth=0.7)
     axis.tick_params(axis="y", labelsize=7.5, labelcolor=GREY)
