@@ -1,8 +1,6 @@
 """``avih reproduce`` as a flow: what is done is kept, what cannot run says so, and one failure is one table's."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -128,26 +126,3 @@ def test_an_unknown_table_and_a_damaged_result_are_told_by_name(tmp_path):
 def test_data_that_was_not_given_stays_none_and_paths_become_folders():
     folders = Data(lfw="/somewhere/lfw", lfw_name="LFW").folders()
     assert (folders.lfw, folders.orl, folders.lfw_name) == (Path("/somewhere/lfw"), None, "LFW")
-
-
-def test_the_command_lists_every_table_as_json_and_names_what_is_missing(tmp_path):
-    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {k: v for k, v in os.environ.items() if k not in ("AVIH_PASSPHRASE", "AVIH_REAL_DATA")}
-        return subprocess.run(
-            [sys.executable, "-c", "from flows.cli import main; main()", "reproduce", "--store", str(tmp_path),
-             *arguments],
-            capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
-
-    listed = call("avih-table-9", "--profile", "cpu", "--json", "--report", str(tmp_path / "page.md"))
-    assert listed.returncode == 0, listed.stderr
-    tables = json.loads(listed.stdout)["tables"]
-    assert [one["name"] for one in tables] == [one.name for one in EXPERIMENTS]
-    (nine,) = [one for one in tables if one["name"] == "avih-table-9"]
-    assert (
-        nine["mark"] == "not run" and "ImageNet" in nine["missing"] and nine["rows"][0]["paper"] is not None
-    )
-    assert "AVIH, Table 9" in (tmp_path / "page.md").read_text()
-    for wrong in (("avih-table-99",), ("--profile", "weekend"), ("--lfw", str(tmp_path / "nothing"))):
-        refused = call(*wrong)
-        assert refused.returncode == 2 and wrong[-1] in refused.stderr.replace("\n", "")
