@@ -7,7 +7,7 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture, wait
+from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 import flows.environment  # noqa: F401  # before prefect
@@ -114,11 +114,25 @@ def _followed(submit: Callable[[], list[PrefectFuture[Any]]], counter: Counter) 
     """Submit tasks, keep a progress artifact up to date until all are done, and return their results."""
     percent, text = counter.described()
     shown: Any = create_progress_artifact(progress=percent, key=f"{counter.stage}-progress", description=text)
+    done: set[PrefectFuture[Any]] = set()
     with listening(counter):
         futures = submit()
-        waiting = list(futures)
-        while waiting:
-            waiting = list(wait(waiting, timeout=LOOK_SECONDS).not_done)
-            percent, text = counter.described()
-            update_progress_artifact(artifact_id=shown, progress=percent, description=text)
+        for future in futures:
+            future.add_done_callback(done.add)
+        looked = time.monotonic()
+        for future in futures:
+            while future not in done:
+                # One future at a time: Prefect's wait() for many ends itself by an alarm signal, which at times
+                # goes off a moment too late and then ends the flow.
+                future.wait(timeout=LOOK_SECONDS)
+                if time.monotonic() - looked >= LOOK_SECONDS:
+                    looked = time.monotonic()
+                    _show(shown, counter)
+    _show(shown, counter)
     return [future.result() for future in futures]
+
+
+def _show(artifact: Any, counter: Counter) -> None:
+    """Bring a progress artifact up to date."""
+    percent, text = counter.described()
+    update_progress_artifact(artifact_id=artifact, progress=percent, description=text)

@@ -59,6 +59,13 @@ def test_training_is_timed_for_some_steps_only(monkeypatch):
         assert len(sample_training(settings=few, template="112x96", device=CPU)) == expected
 
 
+@pytest.fixture
+def time_enough(monkeypatch):
+    """However slow the machine, the sample is as large as its batch and as long as its steps."""
+    monkeypatch.setattr(calibrate_protection, "SECONDS", 1e6)
+
+
+@pytest.mark.usefixtures("time_enough")
 def test_keyed_images_are_done_at_the_stop_rule(recogniser):
     faces = drawn_faces(images=3, template="112x96")
     settings = ProtectSettings(batch_size=5)
@@ -77,10 +84,11 @@ def test_keyed_images_are_done_at_the_stop_rule(recogniser):
     assert set(never.trials) == {ImageTrial(steps=4, done=False)}
 
 
+@pytest.mark.usefixtures("time_enough")
 @pytest.mark.parametrize("stop", [None, 0.5])
 def test_unmixed_images_take_all_steps_whatever_the_untrained_generator_does(recogniser, stop):
     key = KeySettings(architecture="resnet", width=8, blocks=1)
-    settings = FAST_UNMIXED_PROTECT.model_copy(update={"steps": 6, "stop_cosine": stop})
+    settings = FAST_UNMIXED_PROTECT.model_copy(update={"steps": 6, "stop_cosine": stop, "batch_size": 2})
     sample = sample_protection(
         faces=drawn_faces(images=2, template="112x96"),
         generator=throw_away_generator(key, device=CPU),
