@@ -109,12 +109,12 @@ def recover(
 
 def _generated(stored: Sequence[Stored], key: Opening) -> list[Picture]:
     """Return G(x')."""
-    return _through(key.generator, [one.pixels for one in stored])
+    return through_generator(key.generator, [one.pixels for one in stored])
 
 
 def _unmixed_then_generated(stored: Sequence[Stored], key: Opening) -> list[Picture]:
     """Return G(M(x'))."""
-    return _through(
+    return through_generator(
         key.generator,
         [
             Mixing.draw(secret=key.secret, nonce=one.nonce, values=one.pixels.size).apply(one.pixels)
@@ -123,7 +123,8 @@ def _unmixed_then_generated(stored: Sequence[Stored], key: Opening) -> list[Pict
     )
 
 
-def _through(generator: nn.Module, pictures: Sequence[Picture]) -> list[Picture]:
+def through_generator(generator: nn.Module, pictures: Sequence[Picture]) -> list[Picture]:
+    """Return G(x) of pictures, ``(H, W, 3)`` uint8 each, rounded to what a file would hold."""
     with torch.no_grad():
         return list(to_pixels(generator(to_tensor(pictures).to(_device(generator)))))
 

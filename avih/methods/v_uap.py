@@ -4,14 +4,14 @@ The photos' features are matched one by one instead of through their hull, and n
 loop, the start and the mixture are those of the veils.
 """
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from avih.losses import Objective
 from avih.methods.facts import MethodFacts
-from avih.methods.person_veil import Progress, VeilOptions, VeilSettings, features_of, optimise
-from avih.methods.pipeline import Pipeline
-from avih.veils.exposure import WARNING
-from avih.veils.hiding import LIMITS, VeilHider
+from avih.methods.person_veil import PIPELINE as VEIL_PIPELINE
+from avih.methods.person_veil import Progress, VeilSettings, features_of, optimise
 from avih.veils.losses import Recognise, VectorDistance, VisualDistance
 from avih.veils.veil import Veil, start_noise
 
@@ -74,12 +74,4 @@ def craft_v_uap(
     )
 
 
-PIPELINE = Pipeline(
-    hider=VeilHider,
-    recoveries=("veil",),
-    options=VeilOptions,
-    protect={"minimum_cosine": LIMITS.cos_min_min},
-    limits=LIMITS,
-    craft=craft_v_uap,
-    warning=WARNING,
-)
+PIPELINE = replace(VEIL_PIPELINE, craft=craft_v_uap)

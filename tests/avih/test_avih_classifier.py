@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,6 +20,7 @@ from avih.methods.avih_classifier import (
     protect_for_classifier,
     recover_pictures,
 )
+from digit_reader import digits, trained_reader
 
 CLASSES = 4
 DRAW = torch.Generator().manual_seed(21)
@@ -197,32 +197,9 @@ def test_recovered_pictures_are_what_the_generator_gives() -> None:
         recover_pictures(stored=PICTURES, generator=nn.BatchNorm2d(3))
 
 
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    """scikit-learn's 8x8 digits, 32x32 in colour (all channels alike)."""
-    bunch = load_digits()
-    small = torch.from_numpy(bunch.images).float()[:, None] / 16
-    large = functional.interpolate(small, (32, 32), mode="bilinear", align_corners=False).clamp(0, 1)
-    pixels = (large * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
-    return pixels.contiguous().numpy(), bunch.target.astype(np.int64)
-
-
 @pytest.fixture(scope="module")
 def reader() -> nn.Module:
-    """A small network that reads digits, trained on the first 1,500."""
-    pixels, labels = digits()
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
-        layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(), nn.Flatten()]
-        network = nn.Sequential(*layers, nn.Linear(16 * 8 * 8, 10)).train()
-        optimiser = torch.optim.Adam(network.parameters(), lr=5e-3)
-        for _ in range(150):
-            rows = torch.randint(1500, (48,))
-            loss = functional.cross_entropy(network(images[rows]), torch.from_numpy(labels)[rows])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-    return network.eval().requires_grad_(False)
+    return trained_reader().requires_grad_(False)
 
 
 def test_digits_keep_their_class_and_lose_their_looks(reader: nn.Module) -> None:

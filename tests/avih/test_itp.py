@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from sklearn.datasets import load_digits
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from avih.errors import UsageError
 from avih.evaluation.metrics import ssim
@@ -21,6 +19,7 @@ from avih.methods.itp import (
     transform_pictures,
     transformation_loss,
 )
+from digit_reader import digits, to_images, trained_reader
 
 DRAW = torch.Generator().manual_seed(8)
 IMAGES = torch.rand(3, 3, 14, 13, generator=DRAW, dtype=torch.float64)
@@ -86,37 +85,9 @@ def test_the_network_gives_pictures_of_the_same_size_each_by_itself() -> None:
     torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-5)
 
 
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    """scikit-learn's 8x8 digits, 32x32 in colour (all channels alike)."""
-    bunch = load_digits()
-    small = torch.from_numpy(bunch.images).float()[:, None] / 16
-    large = functional.interpolate(small, (32, 32), mode="bilinear", align_corners=False).clamp(0, 1)
-    pixels = (large * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
-    return pixels.contiguous().numpy(), bunch.target.astype(np.int64)
-
-
-def to_images(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-
-
 @pytest.fixture(scope="module")
 def reader() -> nn.Module:
-    """A small network that reads digits, trained on the first 1,500; its weights may still be trained."""
-    pixels, labels = digits()
-    images = to_images(pixels)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
-        layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(), nn.Flatten()]
-        network = nn.Sequential(*layers, nn.Linear(16 * 8 * 8, 10)).train()
-        optimiser = torch.optim.Adam(network.parameters(), lr=5e-3)
-        for _ in range(150):
-            rows = torch.randint(1500, (48,))
-            loss = functional.cross_entropy(network(images[rows]), torch.from_numpy(labels)[rows])
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-    return network.eval()
+    return trained_reader()
 
 
 def test_digits_lose_their_looks_and_most_keep_their_class(reader: nn.Module) -> None:

@@ -1,17 +1,15 @@
 """Veiled photos seen by another recogniser than the one they were crafted for (002, Figure 4)."""
 
-import importlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from avih.reproduction.context import Context
 from avih.reproduction.outcome import NotRun
+from avih.reproduction.second.recogniser import second_recogniser
 from avih.reproduction.veils.features import Recognise, Unit, match_rates, unit_features
 from avih.reproduction.veils.measured import ByPerson, wearing
 from avih.reproduction.veils.sets import Kind, VeilSets, veil_sets
-
-MODULE = "avih.reproduction.second.recogniser"
 
 
 @dataclass(eq=False)
@@ -35,16 +33,12 @@ class Second:
 
 
 def second_of(context: Context) -> Second | None:
-    """Return the second recogniser, or none if there is no module for it or it cannot be made here."""
+    """Return the second recogniser, or none if it cannot be made here."""
     try:
-        module = importlib.import_module(MODULE)
-        recognise: Recognise = module.second_recogniser(context)
-    except (ModuleNotFoundError, NotRun) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name != MODULE:
-            raise
+        recognise = second_recogniser(context)
+    except NotRun:
         return None
-    name = str(getattr(recognise, "name", "second recogniser"))
-    return Second(recognise, veil_sets(context), name, str(getattr(recognise, "fingerprint", name)))
+    return Second(recognise, veil_sets(context), recognise.name, recognise.fingerprint)
 
 
 def measured_by(sets: VeilSets, second: Second, *, kind: Kind | None) -> ByPerson:
