@@ -42,7 +42,7 @@ bench: setup ## time to the quality of the authors' loop, all presets side by si
 	$(BIN)/python -m benchmarks.protect
 
 test: setup ## run the tests
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 check: setup ## lint, types and import rules
 	$(BIN)/ruff check .

@@ -1,8 +1,9 @@
 """From figures to a verdict. A rate over few images moves by luck, so it has to be surely above its limit."""
 
-import math
 from collections.abc import Sequence
 from typing import Literal
+
+from scipy.stats import binom  # type: ignore[import-untyped]
 
 from avih.attack.measure import Figures
 from avih.attack.settings import AttackSettings
@@ -15,11 +16,7 @@ ROUNDING = 1e-9  # a difference of two rates misses its true value by less
 
 def at_least(hits: int, *, tries: int, rate: float) -> float:
     """Return the chance of ``hits`` or more in ``tries`` at this rate: the binomial distribution's upper tail."""
-    if hits <= 0:
-        return 1.0
-    return math.fsum(
-        math.comb(tries, k) * rate**k * (1 - rate) ** (tries - k) for k in range(hits, tries + 1)
-    )
+    return float(binom.sf(hits - 1, tries, rate))
 
 
 def level_of(figures: Figures, *, chance: float, settings: AttackSettings, identity: bool = True) -> Level:
