@@ -8,8 +8,9 @@ from unittest import mock
 
 from prefect import Flow
 
-MODULES = ("align_gallery", "artifacts", "attack_check", "create_key", "evaluate_gallery", "index_gallery",
-           "make_version", "nightly", "protect_gallery", "rotate", "run_gallery", "shard_runs")  # fmt: skip
+MODULES = ("align_gallery", "artifacts", "attack_check", "audit_gallery", "create_key", "evaluate_gallery",
+           "index_gallery", "make_version", "nightly", "protect_gallery", "rotate", "run_gallery",
+           "shard_runs")  # fmt: skip
 
 
 def _plain_task(function: Any, **_: Any) -> Any:

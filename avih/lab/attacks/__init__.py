@@ -1,0 +1,1 @@
+"""The attacks of the lab, one file each; :mod:`avih.lab.registry` names them in their order."""

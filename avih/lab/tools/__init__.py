@@ -1,0 +1,1 @@
+"""What several attacks build on: inversion, distortions, labelled photos, mixing cryptanalysis, statistics."""

@@ -1,0 +1,96 @@
+"""A small gallery in memory, under a key made for it, for the lab's attacks: seconds, not minutes."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from avih.attack.network import TrainedAttack
+from avih.attack.pairs import Pairs, Pictures
+from avih.attack.settings import AttackSettings
+from avih.lab.lab import Lab
+from avih.lab.scheme import LabKey, Scheme
+from avih.lab.settings import LabLimits, LabSettings
+from avih.lab.subject import Subject, draw_parts
+from avih.settings import ARCHITECTURE_OF, KeySettings, ProtectSettings
+from small_attack import SmallService, small_faces
+
+SMALL = LabSettings(
+    limits=LabLimits(originals=0.6),  # faces of 56x48 are hard to tell apart
+    network=AttackSettings(
+        steps=80, minimum_steps=40, width=8, blocks=1, prior_steps=5, learning_rate=3e-3, control_key_steps=40,
+        control_key_width=8, control_steps=20,
+    ),
+    targets=8, leaks=(4,), most_leaked=16, own_keys=2, many_keys=(1, 2), key_pictures=8, versions=(2,),
+    fit_pictures=2, fit_steps=20, seeds=2, shown=2,
+)  # fmt: skip
+OPTIONS: dict[str, dict[str, Any]] = {
+    "person_veil": {"steps": 10, "photos_per_veil": 6},
+    "v_uap": {"steps": 10, "photos_per_veil": 6},
+    "veil_privacy": {"steps": 5},
+}
+
+
+class Service(SmallService):
+    """The frozen random network of the attack tests, with a name."""
+
+    card = SimpleNamespace(feature_size=32, name="small service")
+
+
+def protect_settings(method: str, recovery: str) -> ProtectSettings:
+    """The recipe of a small gallery."""
+    if method == "avih":
+        return ProtectSettings(recovery=recovery, steps=12)
+    return ProtectSettings(method=method, options=OPTIONS.get(method, {}))
+
+
+def subject(method: str = "avih", recovery: str = "keyed", *, consenting: bool = True) -> Subject:
+    """Forty-eight faces of eight persons, 56x48, hidden by a method under a key of their own."""
+    faces = small_faces()
+    protect = protect_settings(method, recovery)
+    key = KeySettings(architecture=ARCHITECTURE_OF[protect.recovery], width=8, blocks=1, steps=60, crop=48)
+    bare = _subject(
+        faces, ("",) * len(faces), protect, key, None, lambda names, pictures: pictures, consenting
+    )
+    owner = Scheme(bare, SMALL, lambda text: None).make(seed=12345678901234567890 % 2**63)
+    hidden = owner.hide(faces, version="v0001")
+    generator = owner.generator if protect.recovery == "keyed" else None
+    nonces = owner.nonces(faces.images)
+
+    def recover(names: Sequence[str], pictures: Pictures) -> Pictures:
+        return recovered(owner, names, pictures)
+
+    return _subject(hidden, nonces, protect, key, generator, recover, consenting)
+
+
+def recovered(owner: LabKey, names: Sequence[str], pictures: Pictures) -> Pictures:
+    """What the owner gets back from pictures stored under these names."""
+    before = dict(owner.stored)
+    for name, pixels in zip(names, pictures, strict=True):
+        one = before[name]
+        owner.stored[name] = type(one)(one.image, pixels, one.nonce, one.sealed, one.person)
+    back = owner.recover(names)
+    owner.stored.update(before)
+    return back
+
+
+def _subject(
+    pairs: Pairs, nonces: tuple[str, ...], protect: ProtectSettings, key: KeySettings, generator: Any,
+    recover: Any, consenting: bool,
+) -> Subject:  # fmt: skip
+    return Subject(
+        gallery="people", version="v0001", pairs=pairs, nonces=nonces, others=None, recogniser=Service(),
+        protect=protect, key=key, generator=generator, recover=recover, data="drawn faces", consenting=consenting,
+    )  # fmt: skip
+
+
+def lab_of(subject: Subject, settings: LabSettings = SMALL) -> Lab:
+    """A lab about a subject."""
+    parts = draw_parts(subject, targets=settings.targets, leaked=settings.most_leaked)
+    return Lab(subject, parts, settings, Scheme(subject, settings, lambda text: None), lambda text: None)
+
+
+def perfect_attack(lab: Lab) -> TrainedAttack:
+    """An attack that returns what it is given, for tests of what is done with one."""
+    return SimpleNamespace(guess=lambda pictures: np.array(pictures), steps=1, settled=1)  # type: ignore[return-value]
