@@ -1,6 +1,6 @@
 """Build and parse every name in the store: folders, shards, versions and image ids.
 
-The store is one folder per stage, in the data's way: sources, index, aligned, keys, protected, evaluated.
+The store is one folder per stage, in the data's way: from sources to attacked and audited.
 No other module joins a path inside the store.
 """
 
@@ -13,14 +13,15 @@ from typing import Literal
 
 from avih.errors import UsageError
 
-Stage = Literal["index", "aligned", "protected", "evaluated"]
+Stage = Literal["index", "aligned", "protected", "evaluated", "attacked", "audited"]
 STAGE_FOLDERS: dict[str, str] = {
     "index": "1_index",
     "aligned": "2_aligned",
     "protected": "4_protected",
     "evaluated": "5_evaluated",
+    "attacked": "6_attacked",
+    "audited": "7_audited",
 }
-ATTACKED_FOLDER = "6_attacked"
 KEYED_STAGES = ("protected", "evaluated")
 SOURCES_FOLDER, KEYS_FOLDER = "0_sources", "3_keys"
 
@@ -218,12 +219,15 @@ class Store:
 
     def attacked_root(self, gallery: str) -> Path:
         """Folder of all attack checks of a gallery."""
-        return self.root / ATTACKED_FOLDER / gallery_name(gallery)
+        return self.gallery_root("attacked", gallery)
 
     def attacked(self, *, gallery: str, version: str) -> Path:
         """Folder of the attack check's curves and numbers of one version."""
-        version_number(version)
-        return self.attacked_root(gallery) / version
+        return self.folder("attacked", gallery=gallery, version=version)
+
+    def policy(self, gallery: str) -> Path:
+        """File that says what a version of a gallery needs before it goes live."""
+        return self.gallery_root("audited", gallery) / "policy.json"
 
     def current(self, gallery: str) -> Path:
         """File that says which version of a gallery is current, and which were before."""

@@ -4,14 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import flows.environment  # noqa: F401  # before prefect
+from avih.errors import UsageError
 from avih.naming import Store
 from flows.align_gallery import align_gallery
+from flows.audit_gallery import audit_gallery_flow
 from flows.evaluate_gallery import Evaluation, evaluate_gallery
 from flows.protect_gallery import protect_gallery
 from flows.shard_runs import as_task
+from tasks.audit_policy import read_policy
 from tasks.create_key import default_actor
-from tasks.promotion import Promoted, gate, promote_version
-from tasks.records import ShardRecord, add_counts
+from tasks.promotion import Promoted, audit_gate, gate, promote_version
+from tasks.records import Place, ShardRecord, add_counts
 from tasks.run_record import RunRecord, described, save_run
 
 
@@ -53,10 +56,28 @@ def make_version(
     )  # fmt: skip
     summary, limits = evaluation.summary, settings.evaluate.limits
     reasons = as_task(gate, name="gates")(place=place, key_id=record.key_id, summary=summary, limits=limits)
+    if not reasons:  # an audit takes minutes: of a version that could go live
+        reasons = _audited(record, place=place, parent_run_id=parent_run_id)
     return VersionMade(
         gallery=record.gallery, version=record.version, key_id=record.key_id, counts=add_counts(made),
         shards_made=sum(shard.made for shard in made), summary=summary, run=evaluation.run, reasons=reasons,
     )  # fmt: skip
+
+
+def _audited(record: RunRecord, *, place: Place, parent_run_id: str | None) -> tuple[str, ...]:
+    """Audit the version if the gallery's policy asks for it, and return why it must not go live even so."""
+    missing: tuple[str, ...] = as_task(audit_gate, name="audit gate")(place=place, key_id=record.key_id)
+    policy = read_policy(place.folder, record.gallery)
+    if not missing or not policy.automatic:
+        return missing
+    try:
+        audit_gallery_flow(
+            store=place.store, gallery=record.gallery, version=record.version, profile=policy.profile,
+            parent_run_id=parent_run_id,
+        )  # fmt: skip
+    except UsageError as error:  # too few persons, say: the policy cannot be met
+        return (f"{missing[0]} ({error})",)
+    return audit_gate(place=place, key_id=record.key_id)
 
 
 def go_live(record: RunRecord, *, store: str, reason: str) -> Promoted:

@@ -173,13 +173,7 @@ def _known_generator(place: Place, key_id: str, recovery: Recovery) -> nn.Module
 def _second(choice: RecogniserChoice | None, place: Place, service: Recogniser) -> Embed | None:
     if choice is None:
         return None
-    recogniser = opened.recogniser(choice, place.folder.root)
-    if recogniser.fingerprint == service.fingerprint:
-        raise UsageError(
-            f"Expected a second recogniser that took no part in protection, got the service model "
-            f"{choice.card!r} itself. Give another card, or none."
-        )
-    return network_features(recogniser)
+    return network_features(opened.another_recogniser(choice, place.folder.root, service=service))
 
 
 def _write(

@@ -196,9 +196,10 @@ def _remove_pictures(store: Store, gallery: str) -> None:
     folders: list[Path] = [
         store.gallery_root("evaluated", gallery),
         store.attacked_root(gallery),
+        store.gallery_root("audited", gallery),
         store.mlflow / "artifacts" / gallery,
     ]
-    endings = ("*.png", "*.sealed", "report.md", "summary.json")
+    endings = ("*.png", "*.sealed", "report.md", "report.html", "summary.json")
     for folder in folders:
         for ending in endings:
             for path in folder.rglob(ending) if folder.is_dir() else ():

@@ -13,6 +13,7 @@ from torch import nn
 
 from avih.align import Aligner
 from avih.device import chosen_device
+from avih.errors import UsageError
 from avih.generators import load_generator
 from avih.keys import Key, KeyStore, Vault
 from avih.keys.store import Purpose
@@ -50,6 +51,21 @@ def recogniser(choice: RecogniserChoice, store: Path) -> Recogniser:
     return load_recogniser(
         card=choice.card, weights=choice.weights_path, cache=Store(store).sources, device=_device()
     )
+
+
+def another_recogniser(choice: RecogniserChoice, store: Path, *, service: Recogniser) -> Recogniser:
+    """Load a second recogniser, which judges reconstructions and must have had no part in protection.
+
+    Raises:
+        UsageError: it is the service model.
+    """
+    found = recogniser(choice, store)
+    if found.fingerprint == service.fingerprint:
+        raise UsageError(
+            f"Expected a second recogniser that took no part in protection, got the service model "
+            f"{choice.card!r} itself. Give another card, or none."
+        )
+    return found
 
 
 def _device() -> str:

@@ -12,6 +12,7 @@ from avih.naming import Store
 from avih.photo_tables import Pictures, photo_tables, rows_of
 from avih.shards import WITH_SAMPLE, read_rows
 from tasks import opened
+from tasks.audit_policy import missing_audit, read_policy
 from tasks.protect_shard import protected_address
 from tasks.records import Place, Record
 from tasks.summarise_gallery import GallerySummary
@@ -57,11 +58,31 @@ def gate(*, place: Place, key_id: str, summary: GallerySummary, limits: Limits) 
     return tuple(reasons)
 
 
-def promote_version(*, place: Place, key_id: str, actor: str, reason: str) -> Promoted:
+def audit_gate(*, place: Place, key_id: str) -> tuple[str, ...]:
+    """Return why the gallery's policy keeps a version from going live; nothing of the version that is current.
+
+    See ``tasks/audit_policy.py`` for which versions need an audit.
+    """
+    current = current_version(place.folder, place.gallery)
+    if current is not None and (current.version, current.key_id) == (place.version, key_id):
+        return ()
+    reason = missing_audit(place=place, key_id=key_id, policy=read_policy(place.folder, place.gallery))
+    return (reason,) if reason else ()
+
+
+def promote_version(*, place: Place, key_id: str, actor: str, reason: str, again: bool = False) -> Promoted:
     """Read the whole version back from disk, compare it with its manifest, and make it current.
+
+    Args:
+        place: the version.
+        key_id: its key.
+        actor: who asks.
+        reason: why.
+        again: it was current before, as in a rollback, and needs no audit now.
 
     Raises:
         IntegrityError: a file is not what was signed; nothing changes.
+        QualityBelowLimits: the gallery's policy asks for an audit that the version has not passed.
     """
     store, mac_key = place.folder, opened.vault(place.folder.root).mac_key()
     at: dict[str, Any] = {
@@ -77,6 +98,10 @@ def promote_version(*, place: Place, key_id: str, actor: str, reason: str) -> Pr
             "The version before stays current. Protect this version again."
         )
     before = current_version(store, place.gallery)
+    if not again:
+        refuse(
+            audit_gate(place=place, key_id=key_id), place=place, serving=before.version if before else None
+        )
     manifest = read_manifest(**at, mac_key=mac_key)
     history = promote(
         **at, manifest_sha256=manifest.digest(), actor=actor, reason=reason, mac_key=mac_key,

@@ -46,6 +46,7 @@ def remove_version(*, store: Store, gallery: str, version: str) -> None:
             _remove(store.folder(stage, gallery=gallery, version=version, key_id=key_id))
     _remove(store.folder("aligned", gallery=gallery, version=version))
     _remove(store.attacked(gallery=gallery, version=version))
+    _remove(store.folder("audited", gallery=gallery, version=version))
     _remove(store.folder("index", gallery=gallery, version=version))
 
 

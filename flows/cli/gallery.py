@@ -111,7 +111,7 @@ def promote(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Make a version current by hand, past its quality gates; every stored byte is verified first.
+    """Make a version current by hand, past its quality gates; its bytes are verified, its audit must fit.
 
     Example: avih gallery promote staff v0007 --reason "photos were removed on purpose"
     """
@@ -153,8 +153,9 @@ def _switch(store: Any, gallery: str, version: str | None, reason: str) -> dict[
         chosen = version or earlier_version(store=place, gallery=gallery).version
         record = load_run(store=place, gallery=gallery, version=chosen)
         done = promote_version(
-            place=record.place(place), key_id=record.key_id, actor=default_actor(), reason=reason
-        )
+            place=record.place(place), key_id=record.key_id, actor=default_actor(), reason=reason,
+            again=version is None,
+        )  # fmt: skip
     state = KeyStore(place.keys).show(record.key_id).state
     if not may_protect(state):
         err.print(

@@ -210,6 +210,6 @@ def _leave_with(counts: dict[str, int], reasons: tuple[str, ...]) -> None:
 def main() -> None:
     """Entry point of the ``avih`` command."""
     # They register their commands.
-    from flows.cli import gallery, keys, methods, plan, reproduce, rotate, server, stages  # noqa: F401
+    from flows.cli import gallery, keys, lab, methods, plan, reproduce, rotate, server, stages  # noqa: F401
 
     app()

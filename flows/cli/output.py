@@ -24,7 +24,7 @@ from rich.text import Text
 
 from avih.errors import AvihError
 
-UNITS = {"key": "steps", "veil": "steps"}
+UNITS = {"key": "steps", "veil": "steps", "audit": "attacks"}
 FAILED, USAGE = 1, 2
 
 err = Console(stderr=True, highlight=False)

@@ -48,7 +48,11 @@ def test_an_erased_person_is_in_no_file_and_the_others_stay_byte_for_byte(copy):
         next((copy.source / PERSON).glob("*.png")).read_bytes()
     )
     nightly_reprotect(store=str(copy.store), gallery="people")
+    report = copy.store / "7_audited/people/v0001/report.html"
+    report.parent.mkdir(parents=True)
+    report.write_text("<p>reconstructions, the person's among them</p>")
     done = erase(copy)
+    assert not report.exists()
     assert (done.photos, done.versions, done.found) == (3, ("v0001", "v0002"), ())
     assert search_store(Store(copy.store), words={PERSON})[1] == ()
     after = rows(copy)

@@ -92,8 +92,12 @@ def test_the_night_after_a_rotation_goes_on_with_the_new_key(copy):
 
 
 def test_old_versions_go_by_policy_and_a_rollback_target_stays(copy):
+    audited = copy.store / "7_audited/people"
+    (audited / "v0001").mkdir(parents=True)
+    (audited / "of-the-gallery").touch()
     rotate(copy)
     done = rotate(copy)
+    assert [path.name for path in audited.iterdir()] == ["of-the-gallery"]
     assert done.version == "v0003" and Store(copy.store).versions("people") == ["v0002", "v0003"]
     assert not list((copy.store / "4_protected/people" / copy.result.key_id).glob("v0001"))
     assert rotate(copy, policy=RotationPolicy(keep_versions=0)).version == "v0004"

@@ -1,0 +1,234 @@
+"""Audit of a stored version by the security lab: attack it, judge, and keep the figures and the report.
+
+Pictures stay in memory unless the data set consents: then a few reconstructions are in the report.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from avih import __version__
+from avih.attack.second import network_features
+from avih.errors import IntegrityError
+from avih.evaluation.lpips_metric import Lpips
+from avih.lab import registry
+from avih.lab.result import LabResult
+from avih.lab.runner import Audit, Second, audit
+from avih.lab.settings import LabSettings
+from avih.naming import Store
+from avih.recognisers import Recogniser
+from avih.settings import Recovery
+from tasks import opened
+from tasks.attack_pairs import shards_digest
+from tasks.audit_subject import read_subject
+from tasks.progress import advance
+from tasks.records import Place, RecogniserChoice, Record
+from tasks.signed_json import read_signed, write_signed
+
+logger = logging.getLogger(__name__)
+VERDICT, REPORT = "verdict.json", "report.html"
+CHOSEN: Final = "chosen"  # folder of audits by some attacks only: they stand in for no whole one
+LABEL: Final = "avih audit v1"
+_ABOUT: Final = "audit"  # where verdict.json says how it was come by
+
+
+class About(Record):
+    """How a verdict was come by.
+
+    Attributes:
+        settings: of the lab, as plain values.
+        stored_sha256: digest of the stored shards that were attacked.
+        inputs_sha256: digest of everything that the audit depends on.
+        pictures: whether the report shows reconstructions.
+        time: UTC, ISO 8601.
+    """
+
+    key_id: str
+    stored_sha256: str
+    inputs_sha256: str
+    code_version: str
+    settings: dict[str, Any]
+    attacks: tuple[str, ...]
+    pictures: bool
+    time: str
+
+
+class AuditRecord(Record):
+    """What the lab found, how, and where it lies; ``made`` is false where it was there already."""
+
+    result: LabResult
+    about: About
+    folder: str
+    made: bool
+
+    @property
+    def report(self) -> Path:
+        """The report for people."""
+        return Path(self.folder) / REPORT
+
+    @property
+    def whole(self) -> bool:
+        """Whether all attacks were tried."""
+        return Path(self.folder).name != CHOSEN
+
+    @property
+    def passed(self) -> bool:
+        """Whether the verdict lets a release stand: neither a failure nor an audit that proves nothing."""
+        return self.result.verdict in ("pass", "warn")
+
+
+def units(names: Sequence[str] = ()) -> int:
+    """Return how many steps an audit tells: the controls, and one for each attack."""
+    return 1 + len(set(names) or registry.NAMES)
+
+
+def audit_gallery(
+    *,
+    place: Place,
+    key_id: str,
+    recovery: Recovery,
+    settings: LabSettings,
+    names: tuple[str, ...] = (),
+    second: RecogniserChoice | None = None,
+    lpips_backbone: str | None = None,
+    consenting: bool = False,
+    data: str = "",
+) -> AuditRecord:
+    """Audit a version and write verdict and report, unless exactly that was done already.
+
+    The version is only read, without its gallery's lock: a full audit takes hours, and the nights go on.
+
+    Args:
+        place: the version.
+        key_id: its key.
+        recovery: how its pictures come back.
+        settings: how hard to try, and the limits.
+        names: only these attacks; by default all.
+        second: the second recogniser; by default a classical one is fitted on the originals.
+        lpips_backbone: file with AlexNet's weights.
+        consenting: whether the report may show reconstructions; of drawn faces, or where everybody agreed.
+        data: which data this is, for the report.
+
+    Raises:
+        UsageError: too few persons or pictures, no such attack, or the second recogniser is the service model.
+        IntegrityError: a stored file is not the one that was written.
+        KeyRefused: the key may not recover.
+    """
+    whole = set(names) in (set(), set(registry.NAMES))
+    chosen = registry.NAMES if whole else tuple(name for name in registry.NAMES if name in names)
+    about = About(
+        key_id=key_id,
+        stored_sha256=shards_digest(place, key_id),
+        inputs_sha256="",
+        code_version=__version__,
+        settings=settings.model_dump(mode="json"),
+        attacks=chosen,
+        pictures=consenting,
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    about = about.model_copy(update={"inputs_sha256": _inputs(about, place, second, lpips_backbone, data)})
+    folder = audit_folder(place.folder, gallery=place.gallery, version=place.version, whole=whole)
+    kept = _kept(folder, place)
+    if kept and kept.about.inputs_sha256 == about.inputs_sha256 and kept.report.exists():
+        advance("audit", units(names))
+        return kept
+    service = opened.recogniser(place.recogniser, place.folder.root)
+    other = _second(second, place, service)
+    lpips = Lpips.load(Path(lpips_backbone) if lpips_backbone else None)
+    found = audit(
+        subject=read_subject(
+            place=place, key_id=key_id, recovery=recovery, most=settings.most_images, consenting=consenting,
+            data=data,
+        ),
+        settings=settings,
+        names=() if whole else names,
+        second=other,
+        lpips=lpips if isinstance(lpips, Lpips) else None,
+        tell=logger.info,
+        done=lambda: advance("audit"),
+    )  # fmt: skip
+    result = _write(folder, found, about, place)
+    return AuditRecord(result=result, about=about, folder=str(folder), made=True)
+
+
+def audit_folder(store: Store, *, gallery: str, version: str, whole: bool = True) -> Path:
+    """Folder of a version's last audit by all attacks, or of the last one by some."""
+    folder = store.folder("audited", gallery=gallery, version=version)
+    return folder if whole else folder / CHOSEN
+
+
+def read_audit(store: Store, *, gallery: str, version: str, whole: bool = True) -> AuditRecord | None:
+    """Read the last audit of a version, its signature checked; None if there was none.
+
+    Raises:
+        IntegrityError: the file is damaged or was altered.
+    """
+    folder = audit_folder(store, gallery=gallery, version=version, whole=whole)
+    path = folder / VERDICT
+    content = read_signed(path, mac_key=opened.vault(store.root).mac_key(), label=LABEL)
+    if content is None:
+        return None
+    try:
+        about = About.model_validate(content.pop(_ABOUT))
+        result = LabResult.model_validate(content)
+    except (KeyError, ValidationError) as error:
+        raise IntegrityError(
+            f"Expected an audit in {path}, got something else ({type(error).__name__}): another release of avih "
+            "wrote it. Remove it and audit again."
+        ) from None
+    return AuditRecord(result=result, about=about, folder=str(folder), made=False)
+
+
+def _kept(folder: Path, place: Place) -> AuditRecord | None:
+    """Return the last audit of this kind; a damaged one is made again."""
+    try:
+        return read_audit(
+            place.folder, gallery=place.gallery, version=place.version, whole=folder.name != CHOSEN
+        )
+    except IntegrityError as error:
+        logger.warning("%s", error)
+        return None
+
+
+def _inputs(
+    about: About, place: Place, second: RecogniserChoice | None, lpips_backbone: str | None, data: str
+) -> str:
+    parts: list[Any] = [about.model_dump(mode="json", exclude={"time", "inputs_sha256"})]
+    parts += [place.gallery, place.version, place.recogniser.model_dump(), data]
+    parts += [second and second.model_dump(), lpips_backbone]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _second(choice: RecogniserChoice | None, place: Place, service: Recogniser) -> Second | None:
+    if choice is None:
+        return None
+    recogniser = opened.another_recogniser(choice, place.folder.root, service=service)
+    return Second(network_features(recogniser), recogniser.card.name)
+
+
+def _write(folder: Path, found: Audit, about: About, place: Place) -> LabResult:
+    """Write the report, and the verdict last: with it the audit is done."""
+    from avih.lab.report.page import write_report
+
+    # JSON has no NaN: a figure that could not be computed is null.
+    content = json.loads(found.result.model_dump_json())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / VERDICT).unlink(missing_ok=True)  # it would speak for a report that is not its own
+    with TemporaryDirectory(dir=folder, prefix=".report-") as private:  # nobody else may look in
+        path = write_report(found, Path(private))
+        path.chmod(0o600 if found.shown else 0o644)
+        path.replace(folder / REPORT)
+    write_signed(
+        folder / VERDICT,
+        content | {_ABOUT: about.model_dump(mode="json")},
+        mac_key=opened.vault(place.folder.root).mac_key(),
+        label=LABEL,
+    )
+    return found.result

@@ -1,0 +1,53 @@
+"""JSON files that carry a signature by the vault's key: whoever may write to a store cannot make one up."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from avih.atomic import json_bytes, write_json
+from avih.errors import IntegrityError
+
+SIGNATURE: Final = "hmac_sha256"
+
+
+def write_signed(path: Path, content: Mapping[str, Any], *, mac_key: bytes, label: str) -> None:
+    """Write plain values with their signature beside them, whole or not at all.
+
+    Args:
+        path: the file.
+        content: plain values.
+        mac_key: 32 secret bytes.
+        label: what kind of file it is; one kind cannot stand in for another.
+    """
+    write_json(path, {**content, SIGNATURE: _signature(content, mac_key, label)})
+
+
+def read_signed(path: Path, *, mac_key: bytes, label: str) -> dict[str, Any] | None:
+    """Read what :func:`write_signed` wrote; None where there is no such file.
+
+    Raises:
+        IntegrityError: it is damaged, or its signature is another one.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        signature = str(content.pop(SIGNATURE))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(
+            f"Expected a signed file at {path}, got a damaged one ({type(error).__name__}). Remove it and make "
+            "it again."
+        ) from None
+    if not hmac.compare_digest(signature.encode(), _signature(content, mac_key, label).encode()):
+        raise IntegrityError(
+            f"Expected {path} signed with this store's key, got another signature: it was altered or comes "
+            "from elsewhere. Remove it and make it again."
+        )
+    return dict(content)
+
+
+def _signature(content: Mapping[str, Any], mac_key: bytes, label: str) -> str:
+    return hmac.new(mac_key, label.encode() + b"\0" + json_bytes(dict(content)), hashlib.sha256).hexdigest()
