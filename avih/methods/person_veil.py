@@ -44,9 +44,10 @@ FACTS = MethodFacts(
     needs="Several aligned photos of one person, the recogniser's gradients, and a 32-byte secret.",
     gives="One veil for all photos of the person: putting it on takes no optimisation, and whoever has it takes "
     "it off again, up to the rounding of the stored picture.",
-    cannot="It cannot hide several photos under one veil: their mean gives it away, and so does one photo "
-    "together with its protected picture. Keep one gallery photo per person per veil. The recogniser sees the "
-    "veil rather than the photo: a stranger's photo under it matches its owner.",
+    cannot="It cannot withstand an attack: most of a crafted veil ends at black or white, and one protected "
+    "picture alone gives its face away. Nor can it hide several photos under one veil: their mean gives it away, "
+    "and so does one photo together with its protected picture. Keep one gallery photo per person per veil. The "
+    "recogniser sees the veil rather than the photo: a stranger's photo under it matches its owner.",
 )
 
 Progress = Callable[[int, float], None]

@@ -2,7 +2,9 @@
 
 All photos of a person carry the same (1 - alpha) d, so their mean is that constant plus alpha times the mean
 photo. Whoever holds several subtracts the mean and has the photos, up to the mean photo, for which any face will
-do. Whoever holds one photo together with its protected picture has the veil itself.
+do. Whoever holds one photo together with its protected picture has the veil itself. And a crafted veil ends at
+black or white in most of its values, so that one protected picture alone gives its face away
+(:mod:`avih.lab.attacks.veils`).
 """
 
 from dataclasses import dataclass
@@ -16,10 +18,12 @@ from avih.evaluation.metrics import ssim
 from avih.veils.apply import Pixels, VeilPixels, take_off
 
 WARNING: Final = (
-    "Photos under one veil expose each other. Anyone who sees several protected photos of this person can "
-    "average them, subtract the mean and see the faces, without the veil and without the recogniser; anyone who "
-    "has one photo together with its protected picture has the veil and opens all others. Keep one gallery photo "
-    "per person per veil, and keep the veil as secret as the photos."
+    "A veil hides faces from a glance, not from an attack: most of its values end at black or white, so that "
+    "even one protected photo can be turned back. Photos under one veil expose each other. Anyone who sees "
+    "several protected photos of this person can average them, subtract the mean and see the faces, without "
+    "the veil and without the recogniser; anyone who has one photo together with its protected picture has "
+    "the veil and opens all others. Keep one gallery photo per person per veil, and keep the veil as secret "
+    "as the photos."
 )
 GREY: Final = 0.5
 
