@@ -117,7 +117,7 @@ def test_free_values_are_further_from_grey_than_any_code():
 def test_surrogate_mixings_use_no_secret_of_the_owner():
     lab = lab_about(mixed_codes(shifts=True), "keyed", generator=nn.Identity())
     first, second = (gradient.surrogate_mixings(lab, lab.targets) for _ in range(2))
-    assert len(first) == SETTINGS.keys and not np.array_equal(first[0], first[1])
+    assert len(first) == SETTINGS.own_keys and not np.array_equal(first[0], first[1])
     assert np.array_equal(first, second)  # from the settings' seed alone
     original = encode(lab.targets.originals[0])
     assert all(not np.array_equal(view[0], original) for view in first)
