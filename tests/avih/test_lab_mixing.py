@@ -111,6 +111,16 @@ def test_two_pictures_under_one_mixing_are_found_among_many() -> None:
     assert shared.surely and shared.comparisons == 48 * 47 // 2
 
 
+def test_values_at_their_limits_are_no_shared_mixing() -> None:
+    draw = np.random.default_rng(11)
+    stored = draw.integers(0, 256, (40, VALUES)).astype(np.float32)
+    limits = draw.random(stored.shape) < 0.1  # of a tenth of the values, as after the optimisation
+    stored[limits] = 255 * draw.integers(0, 2, int(limits.sum()))
+    assert not shared_shifts(stored).surely
+    stored[7] = (stored[21] + draw.integers(0, 40, VALUES)) % 256
+    assert shared_shifts(stored).surely
+
+
 def test_link_is_the_share_of_pairs_in_the_right_order() -> None:
     stored = np.random.default_rng(3).integers(0, 256, (3, 4, 50), dtype=np.uint8)
     same, different = [], []
