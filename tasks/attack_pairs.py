@@ -19,7 +19,7 @@ from tasks.records import Place
 def shards_digest(place: Place, key_id: str) -> str:
     """SHA-256 over the done files of all shards of a version: what an attack on it was made from."""
     digests = []
-    for number in _shards(place):
+    for number in shards_of(place):
         done = read_done(place.folder, protected_address(place, key_id, number))
         if done is None:
             raise IntegrityError(
@@ -68,16 +68,17 @@ def read_pairs(*, place: Place, key_id: str, most: int, other: Place | None = No
 
 def has_originals(place: Place) -> bool:
     """Tell whether a version still has its sealed originals."""
-    return all(read_done(place.folder, aligned_address(place, number)) for number in _shards(place))
+    return all(read_done(place.folder, aligned_address(place, number)) for number in shards_of(place))
 
 
-def _shards(place: Place) -> list[int]:
+def shards_of(place: Place) -> list[int]:
+    """Return the numbers of a version's shards."""
     return list(shard_sizes(store=place.folder, gallery=place.gallery, version=place.version))
 
 
 def _protected_rows(place: Place, key_id: str) -> pd.DataFrame:
     tables = []
-    for number in _shards(place):
+    for number in shards_of(place):
         table = read_rows(place.folder, protected_address(place, key_id, number))
         tables.append(table[table.status.isin(COUNTED)][["image_id", "person"]].assign(shard=number))
     return pd.concat(tables, ignore_index=True)

@@ -7,13 +7,12 @@ import numpy as np
 
 from avih.attack.pairs import Pairs, Pictures, lot
 from avih.evaluation.summary import COUNTED
-from avih.index_file import shard_sizes
 from avih.lab.subject import Subject
 from avih.recovery import Stored
 from avih.settings import Recovery
 from avih.shards import iter_samples, read_rows
 from tasks import opened
-from tasks.attack_pairs import read_pairs
+from tasks.attack_pairs import read_pairs, shards_of
 from tasks.originals import aligned_address, iter_originals
 from tasks.protect_shard import protected_address
 from tasks.records import Place
@@ -69,7 +68,7 @@ def _stored(place: Place, key_id: str, pairs: Pairs) -> dict[str, Stored]:
     wanted = set(pairs.images)
     return {
         sample.key: stored_of(sample.key, sample.files)
-        for number in _shards(place)
+        for number in shards_of(place)
         for sample in iter_samples(place.folder, protected_address(place, key_id, number))
         if sample.key in wanted
     }
@@ -78,7 +77,7 @@ def _stored(place: Place, key_id: str, pairs: Pairs) -> dict[str, Stored]:
 def _others(place: Place, key_id: str, most: int) -> tuple[tuple[str, ...], Pictures] | None:
     """Read sealed originals that have no protected picture: more photos that a recogniser may know persons by."""
     spare: list[tuple[int, str, str]] = []
-    for number in _shards(place):
+    for number in shards_of(place):
         rows = read_rows(place.folder, protected_address(place, key_id, number))
         hidden = set(rows.image_id[rows.status.isin(COUNTED)])
         faces = read_rows(place.folder, aligned_address(place, number))
@@ -93,7 +92,3 @@ def _others(place: Place, key_id: str, most: int) -> tuple[tuple[str, ...], Pict
         for image, original in iter_originals(place, number, images=frozenset(persons))
     ]
     return (tuple(person for person, _ in found), np.stack([one for _, one in found])) if found else None
-
-
-def _shards(place: Place) -> list[int]:
-    return list(shard_sizes(store=place.folder, gallery=place.gallery, version=place.version))

@@ -6,17 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from avih.attack.pairs import Pairs, Pictures
+from avih.attack.pairs import Pictures
 from avih.evaluation.metrics import ssim
 from avih.lab.attack import Finding, Guess
 from avih.lab.attacks import flips
 from avih.lab.attacks.flips import FaceModel, fold, read_with, signs_recovered, unfolded
 from avih.lab.lab import Lab
-from avih.lab.scheme import Scheme
-from avih.lab.subject import Subject, draw_parts
-from avih.settings import ARCHITECTURE_OF, KeySettings
 from small_attack import small_faces
-from small_lab import SMALL, Service, protect_settings
+from small_lab import SMALL, lab_over
 
 FACES = small_faces()
 BRIEF = SMALL.model_copy(
@@ -37,15 +34,8 @@ def noise(pictures: Pictures) -> Pictures:
 
 
 def lab_about(hide: Callable[[Pictures], Pictures]) -> Lab:
-    pairs: Pairs = FACES.with_inputs(hide(FACES.originals))
-    protect = protect_settings("veil_privacy", "sealed")
-    subject = Subject(
-        gallery="people", version="v0001", pairs=pairs, nonces=("",) * len(pairs), others=None,
-        recogniser=Service(), protect=protect, key=KeySettings(architecture=ARCHITECTURE_OF[protect.recovery]),
-        generator=None, recover=lambda names, pictures: pictures, data="drawn faces",
-    )  # fmt: skip
-    parts = draw_parts(subject, targets=BRIEF.targets, leaked=BRIEF.most_leaked)
-    return Lab(subject, parts, BRIEF, Scheme(subject, BRIEF, lambda text: None), lambda text: None)
+    pairs = FACES.with_inputs(hide(FACES.originals))
+    return lab_over(pairs, method="veil_privacy", recovery="sealed", settings=BRIEF)
 
 
 def similar(pictures: Pictures, originals: Pictures) -> float:

@@ -11,13 +11,10 @@ from avih.lab.attack import Finding, Guess
 from avih.lab.attacks import veils
 from avih.lab.attacks.veils import bounded_veil, from_saturated_veil, photos_of
 from avih.lab.lab import Lab
-from avih.lab.scheme import Scheme
-from avih.lab.subject import Subject, draw_parts
 from avih.lab.tools.statistics import alpha_from_limits, alpha_from_spread, link_scores
-from avih.settings import ARCHITECTURE_OF, KeySettings
 from avih.veils.apply import put_on
 from small_attack import small_faces
-from small_lab import SMALL, Service, protect_settings
+from small_lab import lab_over
 
 ALPHA = 0.2
 FACES = small_faces()
@@ -37,14 +34,7 @@ def veiled(faces: Pairs, *, black_or_white: float, alpha: float = ALPHA, seed: i
 
 def lab_about(pairs: Pairs, others: tuple[tuple[str, ...], np.ndarray] | None = None) -> Lab:
     """A lab about veiled photos."""
-    protect = protect_settings("person_veil", "veil")
-    subject = Subject(
-        gallery="people", version="v0001", pairs=pairs, nonces=("",) * len(pairs), others=others,
-        recogniser=Service(), protect=protect, key=KeySettings(architecture=ARCHITECTURE_OF[protect.recovery]),
-        generator=None, recover=lambda names, pictures: pictures, data="drawn faces",
-    )  # fmt: skip
-    parts = draw_parts(subject, targets=SMALL.targets, leaked=SMALL.most_leaked)
-    return Lab(subject, parts, SMALL, Scheme(subject, SMALL, lambda text: None), lambda text: None)
+    return lab_over(pairs, method="person_veil", recovery="veil", others=others)
 
 
 def similar(pictures: np.ndarray, originals: np.ndarray) -> float:

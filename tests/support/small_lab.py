@@ -1,12 +1,10 @@
 """A small gallery in memory, under a key made for it, for the lab's attacks: seconds, not minutes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-
-from avih.attack.network import TrainedAttack
 from avih.attack.pairs import Pairs, Pictures
 from avih.attack.settings import AttackSettings
 from avih.lab.lab import Lab
@@ -91,6 +89,12 @@ def lab_of(subject: Subject, settings: LabSettings = SMALL) -> Lab:
     return Lab(subject, parts, settings, Scheme(subject, settings, lambda text: None), lambda text: None)
 
 
-def perfect_attack(lab: Lab) -> TrainedAttack:
-    """An attack that returns what it is given, for tests of what is done with one."""
-    return SimpleNamespace(guess=lambda pictures: np.array(pictures), steps=1, settled=1)  # type: ignore[return-value]
+def lab_over(
+    pairs: Pairs, *, method: str, recovery: str, settings: LabSettings = SMALL,
+    others: tuple[tuple[str, ...], Pictures] | None = None,
+) -> Lab:  # fmt: skip
+    """A lab about pictures that a test hid itself; their owner cannot bring them back."""
+    protect = protect_settings(method, recovery)
+    key = KeySettings(architecture=ARCHITECTURE_OF[protect.recovery])
+    made = _subject(pairs, ("",) * len(pairs), protect, key, None, lambda names, pictures: pictures, False)
+    return lab_of(replace(made, others=others), settings)
