@@ -69,7 +69,8 @@ def _audit(*, profile: str, **more: Any) -> AuditRecord:
 
 
 def _data(run: RunRecord, *, drawn: bool) -> str:
-    return "drawn faces" if drawn else f"photos of gallery {run.gallery} (layout {run.settings.index.layout})"
+    """Name the data for readers of the report: the source's last name, never the folder it lies in."""
+    return "drawn faces" if drawn else f"photos of {Path(run.source).name}, gallery {run.gallery}"
 
 
 def _show(record: AuditRecord, run: TrackedRun) -> None:

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avih.acceleration import for_gradients
 from avih.attack.pairs import Pairs, Pictures
 from avih.attack.settings import AttackSettings
 from avih.errors import UsageError
 from avih.generators.resnet import PatchDiscriminator, ResnetGenerator
 from avih.images import to_pixels, to_tensor
 from avih.key_training import structural_similarity
+from avih.precision import InPrecision, resolve
+from avih.recognisers import Recogniser
 
 Features = Callable[[Tensor], Tensor]
 AT_ONCE = 16  # pictures per pass when nothing is learned
@@ -111,8 +114,12 @@ class _Training:
     def __init__(
         self, pairs: Pairs, settings: AttackSettings, recogniser: Features, generator: nn.Module | None
     ) -> None:
-        self.settings, self.recogniser = settings, recogniser
+        self.settings = settings
+        self.recogniser = for_gradients(recogniser) if isinstance(recogniser, Recogniser) else recogniser
         self.network = AttackNetwork(settings=settings, generator=generator)
+        self.network.network.to(memory_format=torch.channels_last)
+        dtype = resolve("auto", device=torch.device("cpu"), network=self.network)
+        self.training_network = InPrecision(self.network, dtype)
         held_back = max(1, len(pairs) // 8)
         self.inputs, self.targets = to_tensor(pairs.protected), to_tensor(pairs.originals)
         self.count, self.held_back = len(pairs) - held_back, min(held_back, AT_ONCE)
@@ -142,7 +149,7 @@ class _Training:
         rows = torch.randint(self.count, (min(settings.batch_size, self.count),))
         inputs, targets = self.inputs[rows], self.targets[rows]
         self.network.train()
-        guesses = self.network(inputs)
+        guesses = self.training_network(inputs)
         loss = settings.l1_weight * functional.l1_loss(guesses, targets)
         if settings.ssim_weight:
             loss = loss + settings.ssim_weight * (1 - structural_similarity(guesses, targets).mean())

@@ -1,7 +1,8 @@
 """Measure guesses: similarity, rank-1 identification and TAR at a false match rate, with intervals by person."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,7 @@ class Gauge:
         limits: from figures to levels.
         identity: whether it is good enough on originals to count.
         lpips: the metric, where its weights are at hand.
+        blanks: what the blank picture scored, by blank and targets: nearly every guess asks for the same.
     """
 
     identifier: Identifier
@@ -64,6 +66,7 @@ class Gauge:
     limits: LabLimits
     identity: bool = True
     lpips: Lpips | None = None
+    blanks: dict[str, Scores] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def chance(self) -> float:
@@ -110,8 +113,8 @@ class Gauge:
         """
         pairs = guess.targets
         got = self.scores(guess.pictures, pairs, lpips=self.lpips)
-        blind = [np.broadcast_to(blank, pairs.originals.shape), *guess.blind]
-        priors = [self.scores(np.ascontiguousarray(pictures), pairs) for pictures in blind]
+        blind = (self.scores(pictures, pairs, lpips=self.lpips) for pictures in guess.blind)
+        priors = [self._blank(blank, pairs), *blind]
         alike = max(priors, key=lambda one: float(one.ssim.mean()))
         named = self._named_blindly(got, priors, pairs)
         persons = list(pairs.persons)
@@ -138,9 +141,21 @@ class Gauge:
             tar_ci=_interval(got.accepted, with_reference) if len(got.accepted) else None,
             prior_tar=prior_tar,
             lpips=None if got.lpips is None else float(got.lpips.mean()),
+            prior_lpips=min(
+                (float(one.lpips.mean()) for one in priors if one.lpips is not None), default=None
+            ),
         )
         level = level_of(figures, limits=self.limits, chance=self.chance, identity=self.identity)
         return figures.model_copy(update={"level": level})
+
+    def _blank(self, blank: Pictures, pairs: Pairs) -> Scores:
+        """Return what the blank picture scores, measured once per set of targets."""
+        content = blank.tobytes() + pairs.originals.tobytes() + "\n".join(pairs.persons).encode()
+        name = hashlib.sha256(content).hexdigest()
+        if name not in self.blanks:
+            pictures = np.ascontiguousarray(np.broadcast_to(blank, pairs.originals.shape))
+            self.blanks[name] = self.scores(pictures, pairs, lpips=self.lpips)
+        return self.blanks[name]
 
     def _named_blindly(self, got: Scores, priors: Sequence[Scores], pairs: Pairs) -> float | None:
         """Return the best rate without the picture: by chance, by a blind guess, or by showing always the same.

@@ -43,6 +43,7 @@ class Measured(Frozen):
     tar_ci: Interval
     prior_tar: float | None
     lpips: float | None = None
+    prior_lpips: float | None = None
 
 
 class Told(Frozen):

@@ -124,7 +124,7 @@ class Scheme:
         """Return lab key ``number``, from 1; a new number makes a new key."""
         if number not in self.keys:
             self.progress(f"key {number} of the lab's own")
-            self.keys[number] = self.make(seed=secrets.randbits(63) | (1 << 62))
+            self.keys[number] = self.make(seed=new_seed())
         return self.keys[number]
 
     def make(self, *, seed: int) -> LabKey:
@@ -158,6 +158,11 @@ class Scheme:
             return craft(photos=images, recogniser=recogniser, secret=secret, label=person, settings=options)
 
         return LabVeils(crafted)
+
+
+def new_seed() -> int:
+    """Draw where a generator starts, as keys do: 63 bits of the system's entropy, never a small number."""
+    return secrets.randbits(63) | (1 << 62)
 
 
 def joined(parts: Sequence[Pairs]) -> Pairs:

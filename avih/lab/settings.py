@@ -40,7 +40,7 @@ class LabSettings(Frozen):
     )
     targets: Count = Field(32, description="Most attacked pictures; of persons of whom nothing leaked.")
     most_images: Count = Field(600, description="Most stored pictures that are read, whole persons.")
-    leaks: tuple[Count, ...] = Field((8, 32), description="Leaked pairs tried; the whole leak comes last.")
+    leaks: tuple[Count, ...] = Field((16,), description="Leaked pairs tried; the whole leak comes last.")
     most_leaked: Count = Field(96, description="The whole leak, at most.")
     every_loss_everywhere: bool = Field(
         False, description="Try all training losses at every size of the leak, not at the largest only."
@@ -49,7 +49,7 @@ class LabSettings(Frozen):
         2, description="Keys of the lab's own for crossed keys, external keys and versions."
     )
     many_keys: tuple[Count, ...] = Field((1, 2), description="Key counts of the attacker who makes own keys.")
-    key_pictures: Count = Field(12, description="Pictures hidden under each key of the lab's own.")
+    key_pictures: Count = Field(8, description="Pictures hidden under each key of the lab's own.")
     cheap_keys: bool = Field(
         True,
         description="The lab's own keys: unmixed by the short recipe of the rotation check, keyed with the "

@@ -20,7 +20,7 @@ from avih.veils.exposure import WARNING
 from avih.veils.hiding import LIMITS, VeilHider
 from avih.veils.losses import Intra, Recognise, SubspaceDistance, VeilBlockVariance, VisualDistance
 from avih.veils.subspace import FeatureHull
-from avih.veils.veil import ALPHA, KIND, Veil, read_veil, start_noise, veil_bytes
+from avih.veils.veil import ALPHA, KIND, STARTS, Start, Veil, read_veil, start_noise, veil_bytes
 
 __all__ = [
     "FACTS",
@@ -69,6 +69,9 @@ class VeilSettings(Frozen):
     block_size: Count = Field(3, description="Side of a block in pixels (002: 3).")
     block_stride: Count = Field(1, description="Pixels from one block to the next.")
     intra: Intra = Field("centred", description="Equation 10: centred on the block means, or as printed.")
+    start: Start = Field(
+        "white", description="Noise that a veil starts from; pink has the spectrum of photos."
+    )
     batch_size: Count = Field(32, description="Photos that the recogniser sees at once.")
 
 
@@ -115,7 +118,7 @@ def craft_veil(
         photos=photos,
         features=features,
         recogniser=recogniser,
-        start=start_noise(secret=secret, label=label, like=photos[0]),
+        start=STARTS[chosen.start](secret=secret, label=label, like=photos[0]),
         build=build,
         settings=chosen,
         progress=progress,

@@ -13,7 +13,7 @@ from avih.methods.facts import MethodFacts
 from avih.methods.person_veil import PIPELINE as VEIL_PIPELINE
 from avih.methods.person_veil import Progress, VeilSettings, features_of, optimise
 from avih.veils.losses import Recognise, VectorDistance, VisualDistance
-from avih.veils.veil import Veil, start_noise
+from avih.veils.veil import STARTS, Veil
 
 FACTS = MethodFacts(
     name="v_uap",
@@ -67,7 +67,7 @@ def craft_v_uap(
         photos=photos,
         features=features_of(photos, recogniser=recogniser, batch_size=chosen.batch_size),
         recogniser=recogniser,
-        start=start_noise(secret=secret, label=label, like=photos[0]),
+        start=STARTS[chosen.start](secret=secret, label=label, like=photos[0]),
         build=build,
         settings=chosen,
         progress=progress,

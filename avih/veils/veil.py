@@ -1,7 +1,8 @@
 """The veil d of one person (002, Equation 12): what it is, its bytes, and where recovery finds it."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 import safetensors.torch
@@ -15,6 +16,8 @@ from avih.mixing import keystream
 
 KIND: Final = "avih veil v1"
 ALPHA: Final = 0.2  # share of the photo in the stored picture (002)
+Start = Literal["white", "pink"]
+COMMON: Final = 0.8  # share of the variance of pink noise that all channels have in common
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +105,34 @@ def start_noise(*, secret: bytes, label: str, like: Tensor) -> Tensor:
     stream = keystream(secret=secret, label=f"veil start v1\0{label}", length=like.numel())
     levels = torch.frombuffer(bytearray(stream), dtype=torch.uint8)
     return (levels.float() / 255).view(like.shape).to(like.device)
+
+
+def pink_noise(*, secret: bytes, label: str, like: Tensor) -> Tensor:
+    """Draw d_0 with the spectrum of photos, 1 / f in each direction, from a 32-byte secret and a label.
+
+    White noise hides fine detail and leaves coarse shapes to whoever blurs it away. Of this noise each scale of a
+    photo meets as much as any other. Most of it is the same in all channels, as most of a photo is.
+
+    Shape:
+        - like: ``(3, H, W)``; returns the same shape, float32 in [0, 1], each value uniform.
+
+    Raises:
+        UsageError: the secret has not 32 bytes.
+    """
+    channels, height, width = like.shape
+    white = start_noise(secret=secret, label=f"pink\0{label}", like=torch.empty(channels + 1, height, width))
+    down, right = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None, :]
+    strength = 1 / torch.sqrt(down**2 + right**2).clamp_min(1 / max(height, width))
+    # Of unit variance per value on average, whatever the draw: a fixed scale leaves the mean free to move.
+    both_halves = torch.where((right == 0) | (right == 0.5), 1.0, 2.0)
+    strength = strength / torch.sqrt((both_halves * strength**2).sum() / (height * width))
+    centred = (white - 0.5) * 12**0.5
+    noise = torch.fft.irfft2(torch.fft.rfft2(centred) * strength, s=(height, width))
+    values = COMMON**0.5 * noise[:1] + (1 - COMMON) ** 0.5 * noise[1:]
+    return torch.special.ndtr(values).to(like.device, torch.float32).clamp(0, 1)
+
+
+STARTS: Final[Mapping[str, Callable[..., Tensor]]] = {"white": start_noise, "pink": pink_noise}
 
 
 def veil_bytes(veil: Veil) -> bytes:

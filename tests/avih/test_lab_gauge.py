@@ -109,5 +109,23 @@ def test_lpips_is_measured_where_its_weights_are(gauge, targets):
             return float(np.abs(one.astype(int) - other).mean())
 
     with_lpips = Gauge(gauge.identifier, gauge.name, gauge.limits, lpips=Apart())
-    found = with_lpips.measure(Guess("x", targets, targets.protected), blank=targets.originals[0], kind="key")
+    guess = Guess("x", targets, targets.protected, (targets.originals,))
+    found = with_lpips.measure(guess, blank=targets.originals[0], kind="key")
     assert found.lpips == pytest.approx(np.abs(targets.protected.astype(int) - targets.originals).mean())
+    assert found.prior_lpips == 0  # the better of a blank picture and a perfect blind guess
+
+
+def test_a_blank_picture_is_measured_anew_for_other_targets_and_another_blank(gauge, targets):
+    def prior(blank: np.ndarray, pairs: Pairs) -> float:
+        return gauge.measure(Guess("x", pairs, pairs.protected), blank=blank, kind="key").prior_ssim
+
+    few, first, last = targets.named(targets.images[:3]), targets.originals[0], targets.originals[-1]
+    wanted = {(0, 0): prior(first, targets), (1, 0): prior(first, few), (0, 1): prior(last, targets)}
+    for (small, other), known in wanted.items():
+        pairs, blank = (targets, few)[small], (first, last)[other]
+        assert (
+            prior(blank, pairs)
+            == known
+            == pytest.approx(np.mean([ssim(blank, one) for one in pairs.originals]))
+        )
+    assert len(set(wanted.values())) == 3

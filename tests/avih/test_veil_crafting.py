@@ -13,6 +13,7 @@ from avih.methods import person_veil, v_uap
 from avih.methods.person_veil import Veil, VeilSettings, craft_veil, read_veil, start_noise, veil_bytes
 from avih.methods.v_uap import craft_v_uap
 from avih.veils.apply import put_on
+from avih.veils.veil import pink_noise
 from real_data import REAL_DATA, REAL_WEIGHTS, needs_real_weights
 
 SECRET = bytes(range(32))
@@ -196,3 +197,38 @@ def test_a_few_steps_on_a_real_person_approach_the_real_features() -> None:
         photos=photos, recogniser=network, secret=SECRET, label="c", settings=VeilSettings(steps=12)
     )
     assert bool((veil.cosines > before + 0.05).all())
+
+
+def test_pink_noise_has_the_spectrum_of_photos_and_any_value() -> None:
+    like = torch.empty(3, 64, 48)
+    draws = torch.stack([pink_noise(secret=SECRET, label=str(turn), like=like) for turn in range(60)])
+    levels = torch.histc(draws, bins=10, min=0, max=1) / draws.numel()
+    assert torch.allclose(levels, torch.full((10,), 0.1), atol=0.03) and draws.min() >= 0 and draws.max() <= 1
+    means = draws[:, 0].mean(dim=(1, 2))
+    assert means.std() > 0.05  # its mean tells the mean of nothing; white noise has 0.005 here
+    power = (
+        torch.fft.fft2(torch.special.ndtri(draws.double().clamp(1e-6, 1 - 1e-6)))
+        .abs()
+        .square()
+        .mean(dim=(0, 1))
+    )
+    halves = [power[1:9, 0].sum() / 8, power[9:17, 0].sum() / 8]
+    frequencies = torch.arange(1.0, 17.0)
+    wanted = [(1 / frequencies[part].square()).mean() for part in (slice(0, 8), slice(8, 16))]
+    assert halves[0] / halves[1] == pytest.approx(float(wanted[0] / wanted[1]), rel=0.3)
+    channels = torch.corrcoef(draws.permute(1, 0, 2, 3).flatten(1))
+    assert channels[0, 1] == pytest.approx(0.8, abs=0.05)
+
+
+def test_pink_noise_is_drawn_from_secret_and_label() -> None:
+    def draw(secret: bytes, label: str) -> torch.Tensor:
+        return pink_noise(secret=secret, label=label, like=torch.empty(3, 16, 12))
+
+    one = draw(SECRET, "ann")
+    assert torch.equal(one, draw(SECRET, "ann"))
+    others = (draw(SECRET, "bob"), draw(bytes(32), "ann"), start_noise(secret=SECRET, label="ann", like=one))
+    assert all((one - other).abs().mean() > 0.1 for other in others)
+    with pytest.raises(UsageError, match="32 bytes"):
+        draw(b"short", "ann")
+    pink = craft(VeilSettings(steps=1, start="pink"))
+    assert torch.equal(pink.d, one)  # the first look is at the start itself

@@ -1,6 +1,5 @@
 """A small gallery in memory, under a key made for it, for the lab's attacks: seconds, not minutes."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +7,8 @@ from typing import Any
 from avih.attack.pairs import Pairs, Pictures
 from avih.attack.settings import AttackSettings
 from avih.lab.lab import Lab
-from avih.lab.scheme import LabKey, Scheme
+from avih.lab.rehearsal import rehearse
+from avih.lab.scheme import Scheme
 from avih.lab.settings import LabLimits, LabSettings
 from avih.lab.subject import Subject, draw_parts
 from avih.settings import ARCHITECTURE_OF, KeySettings, ProtectSettings
@@ -45,32 +45,12 @@ def protect_settings(method: str, recovery: str) -> ProtectSettings:
 
 def subject(method: str = "avih", recovery: str = "keyed", *, consenting: bool = True) -> Subject:
     """Forty-eight faces of eight persons, 56x48, hidden by a method under a key of their own."""
-    faces = small_faces()
     protect = protect_settings(method, recovery)
     key = KeySettings(architecture=ARCHITECTURE_OF[protect.recovery], width=8, blocks=1, steps=60, crop=48)
-    bare = _subject(
-        faces, ("",) * len(faces), protect, key, None, lambda names, pictures: pictures, consenting
-    )
-    owner = Scheme(bare, SMALL, lambda text: None).make(seed=12345678901234567890 % 2**63)
-    hidden = owner.hide(faces, version="v0001")
-    generator = owner.generator if protect.recovery == "keyed" else None
-    nonces = owner.nonces(faces.images)
-
-    def recover(names: Sequence[str], pictures: Pictures) -> Pictures:
-        return recovered(owner, names, pictures)
-
-    return _subject(hidden, nonces, protect, key, generator, recover, consenting)
-
-
-def recovered(owner: LabKey, names: Sequence[str], pictures: Pictures) -> Pictures:
-    """What the owner gets back from pictures stored under these names."""
-    before = dict(owner.stored)
-    for name, pixels in zip(names, pictures, strict=True):
-        one = before[name]
-        owner.stored[name] = type(one)(one.image, pixels, one.nonce, one.sealed, one.person)
-    back = owner.recover(names)
-    owner.stored.update(before)
-    return back
+    return rehearse(
+        small_faces(), recogniser=Service(), protect=protect, key=key, data="drawn faces", gallery="people",
+        settings=SMALL, consenting=consenting,
+    )  # fmt: skip
 
 
 def _subject(

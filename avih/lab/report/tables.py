@@ -129,7 +129,7 @@ def _variant(one: Measured) -> Row:
         joined(similarity(one.ssim), _prior(similarity(one.prior_ssim))),
         with_interval(one.ssim_advantage, one.ssim_advantage_ci, says=gain),
         joined(with_interval(one.tar, one.tar_ci), _prior(percent(one.prior_tar))),
-        similarity(one.lpips),
+        joined(similarity(one.lpips), _prior(similarity(one.prior_lpips))),
     )
 
 
