@@ -1,12 +1,11 @@
-"""Take a person out of stored shards, and remember by keyed hashes only who must never come back."""
+"""Take a person out of stored shards, and sign what is left."""
 
-import json
 from typing import Any
 
 import pandas as pd
 from pydantic import RootModel
 
-from avih.atomic import sync_folder, write_json
+from avih.atomic import sync_folder
 from avih.errors import IntegrityError
 from avih.manifest import read_manifest, write_manifest
 from avih.naming import ShardAddress, Store
@@ -17,31 +16,6 @@ SHARD_FILES = ("done.json", "tar", "parquet", "timing.json")
 
 class AsStored(RootModel[dict[str, Any]]):
     """Settings as a done file holds them: writing a shard again with them keeps their digest."""
-
-
-def read_erased(*, store: Store, gallery: str) -> frozenset[str]:
-    """Return the keyed hashes (:func:`avih.scanning.person_mac`) of the persons erased from a gallery.
-
-    Raises:
-        IntegrityError: the file is damaged; indexing without it would bring erased persons back.
-    """
-    path = store.erased(gallery)
-    try:
-        content = json.loads(path.read_bytes())
-        return frozenset(str(mac) for mac in content["persons"])
-    except FileNotFoundError:
-        return frozenset()
-    except (ValueError, KeyError, TypeError):
-        raise IntegrityError(
-            f"Expected the erased persons of {gallery} in {path}, got a damaged file. Restore it from a backup, "
-            "or remove it and erase the persons again."
-        ) from None
-
-
-def remember_erased(*, store: Store, gallery: str, person_mac: str) -> None:
-    """Add a person's keyed hash to the list."""
-    persons = sorted(read_erased(store=store, gallery=gallery) | {person_mac})
-    write_json(store.erased(gallery), {"persons": persons}, mode=0o600)
 
 
 def belongs_to(rows: pd.DataFrame, person: str) -> "pd.Series[bool]":

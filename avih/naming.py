@@ -241,6 +241,10 @@ class Store:
         """File that names, by keyed hashes, the persons who must never come back into a gallery."""
         return self.gallery_root("index", gallery) / "erased.json"
 
+    def signed_list(self, *, gallery: str, version: str, what: str) -> Path:
+        """File that names, with their digests, files of a version that no manifest speaks for."""
+        return self.folder("index", gallery=gallery, version=version) / "signed" / f"{what}.json"
+
     def plans(self, gallery: str) -> Path:
         """File of what ``avih plan`` expected of a gallery, one line each; it may be older than any version."""
         return self.gallery_root("index", gallery) / "plans.jsonl"

@@ -36,6 +36,7 @@ _ERROR_TYPE = re.compile(r"([A-Z][A-Za-z]+)(?::|$)")
 NEXT_STEPS = {
     "QualityBelowLimits": "The current version keeps serving. Read the report of the new one: avih gallery show.",
     "KeyRefused": "Check the passphrase of the worker and the key's state: avih keys list. Then run it again.",
+    "DrillFailed": "Pictures do not come back as they should. Run avih drill to see which, then avih verify.",
     "IntegrityError": "A stored file is not what was signed. Run avih verify before anything else.",
     "SettingsMismatch": "Work in the store was made with other settings. The message says which; run it again.",
     "UsageError": "A path or parameter cannot be used; the message says which. Correct it, then run it again.",

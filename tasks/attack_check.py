@@ -27,6 +27,7 @@ from tasks import opened
 from tasks.attack_pairs import read_pairs, shards_digest
 from tasks.progress import advance
 from tasks.records import Place, RecogniserChoice, Record
+from tasks.signed_list import list_files
 
 FILES = ("attack.json", "curve.png", "curve.parquet")
 
@@ -92,6 +93,10 @@ def attack_check(
     facts = {"gallery": new.gallery, "version": new.version, "key_id": new_key, "leaked_version": place.version,
              "leaked_key_id": key_id, "recovery": recovery}  # fmt: skip
     _write(folder, result, settings, facts=facts, inputs=inputs)
+    list_files(
+        store=new.folder, gallery=new.gallery, version=new.version, what="attacked",
+        files=[folder / name for name in FILES], mac_key=opened.vault(new.folder.root).mac_key(),
+    )  # fmt: skip
     return AttackRecord(**result.model_dump())
 
 

@@ -30,12 +30,12 @@ from tasks.attack_pairs import shards_digest
 from tasks.audit_subject import read_subject
 from tasks.progress import advance
 from tasks.records import Place, RecogniserChoice, Record
-from tasks.signed_json import read_signed, write_signed
+from tasks.signed_json import AUDIT_LABEL, read_signed, write_signed
+from tasks.signed_list import list_files
 
 logger = logging.getLogger(__name__)
 VERDICT, REPORT = "verdict.json", "report.html"
 CHOSEN: Final = "chosen"  # folder of audits by some attacks only: they stand in for no whole one
-LABEL: Final = "avih audit v1"
 _ABOUT: Final = "audit"  # where verdict.json says how it was come by
 
 
@@ -155,6 +155,11 @@ def audit_gallery(
         done=lambda: advance("audit"),
     )  # fmt: skip
     result = _write(folder, found, about, place)
+    list_files(
+        store=place.folder, gallery=place.gallery, version=place.version,
+        what="audited" if whole else f"audited-{CHOSEN}", files=[folder / VERDICT, folder / REPORT],
+        mac_key=opened.vault(place.folder.root).mac_key(),
+    )  # fmt: skip
     return AuditRecord(result=result, about=about, folder=str(folder), made=True)
 
 
@@ -172,7 +177,7 @@ def read_audit(store: Store, *, gallery: str, version: str, whole: bool = True) 
     """
     folder = audit_folder(store, gallery=gallery, version=version, whole=whole)
     path = folder / VERDICT
-    content = read_signed(path, mac_key=opened.vault(store.root).mac_key(), label=LABEL)
+    content = read_signed(path, mac_key=opened.vault(store.root).mac_key(), label=AUDIT_LABEL)
     if content is None:
         return None
     try:
@@ -229,6 +234,6 @@ def _write(folder: Path, found: Audit, about: About, place: Place) -> LabResult:
         folder / VERDICT,
         content | {_ABOUT: about.model_dump(mode="json")},
         mac_key=opened.vault(place.folder.root).mac_key(),
-        label=LABEL,
+        label=AUDIT_LABEL,
     )
     return found.result

@@ -26,9 +26,8 @@ from tasks import opened
 from tasks.attack_pairs import shards_digest
 from tasks.audit_gallery import AuditRecord, read_audit
 from tasks.records import Place
-from tasks.signed_json import read_signed, write_signed
+from tasks.signed_json import POLICY_LABEL, read_signed, write_signed
 
-LABEL: Final = "avih promotion policy v1"
 Required = Literal["none", "warn", "pass"]
 ENOUGH: Final[dict[str, tuple[str, ...]]] = {"warn": ("pass", "warn"), "pass": ("pass",)}
 
@@ -54,7 +53,7 @@ def read_policy(store: Store, gallery: str) -> PromotionPolicy:
     path = store.policy(gallery)
     if not path.exists():
         return PromotionPolicy()  # and no vault is opened, which there may not be yet
-    content = read_signed(path, mac_key=opened.vault(store.root).mac_key(), label=LABEL) or {}
+    content = read_signed(path, mac_key=opened.vault(store.root).mac_key(), label=POLICY_LABEL) or {}
     try:
         if content["gallery"] != gallery:
             raise KeyError
@@ -69,7 +68,9 @@ def read_policy(store: Store, gallery: str) -> PromotionPolicy:
 def save_policy(store: Store, gallery: str, policy: PromotionPolicy) -> PromotionPolicy:
     """Write a gallery's policy; it may be there before the gallery's first version."""
     content = {"gallery": gallery, "policy": policy.model_dump(mode="json")}
-    write_signed(store.policy(gallery), content, mac_key=opened.vault(store.root).mac_key(), label=LABEL)
+    write_signed(
+        store.policy(gallery), content, mac_key=opened.vault(store.root).mac_key(), label=POLICY_LABEL
+    )
     return policy
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from avih.atomic import remove_leftovers, write_json
-from avih.erasing import belongs_to, remember_erased, remove_shard, rewrite_shard, sign_again
+from avih.erasing import belongs_to, remove_shard, rewrite_shard, sign_again
 from avih.errors import IntegrityError, UsageError
 from avih.gallery import read_history, write_history
 from avih.index_file import count_index, iter_index, read_index, rows_digest, shard_sizes, write_index
@@ -25,9 +25,11 @@ from avih.scanning import person_mac
 from avih.shards import DoneRecord
 from avih.veils.store import VeilStore
 from tasks import opened
+from tasks.erased import remember_erased
 from tasks.progress import advance, begin
 from tasks.records import Record
 from tasks.search_store import Finding, search_store
+from tasks.signed_list import list_again
 
 
 class Erased(Record):
@@ -65,7 +67,8 @@ def erase_person(*, store: Store, gallery: str, person: str) -> Erased:
     if not journal.exists():
         _verify(store, gallery, versions, mac_key)
         write_json(journal, {"versions": versions}, mode=0o600)
-    remember_erased(store=store, gallery=gallery, person_mac=person_mac(person, mac_key=mac_key))
+    hidden = person_mac(person, mac_key=mac_key)
+    remember_erased(store=store, gallery=gallery, person_mac=hidden, mac_key=mac_key)
     begin("erase", len(versions))
     digests = {}
     for version in versions:
@@ -74,6 +77,9 @@ def erase_person(*, store: Store, gallery: str, person: str) -> Erased:
     _sign_history(store, gallery, {v: d for v, d in digests.items() if d}, mac_key)
     forget_veils(store, gallery, person)
     _remove_pictures(store, gallery)
+    for version in versions:
+        list_again(store=store, gallery=gallery, version=version, changed=_is_rewritten, mac_key=mac_key,
+                   also={"index": [store.erased(gallery)]})  # fmt: skip
     remove_leftovers(
         store.gallery_root("index", gallery).parent
     )  # a killed run's list of photos names everybody
@@ -97,6 +103,11 @@ def forget_veils(store: Store, gallery: str, person: str) -> None:
         if veils_folder(store.keys, record.key_id).is_dir():
             key, _ = opened.key(store.root, key_id=record.key_id, purpose="inspect")
             VeilStore(store.keys, key, gallery).forget(person)
+
+
+def _is_rewritten(path: Path) -> bool:
+    """Tell whether erasing writes a file anew that a signed list names: indexes and measurements."""
+    return path.name.endswith((".parquet", ".done.json"))
 
 
 def _names_of(store: Store, gallery: str, version: str, person: str) -> list[str]:

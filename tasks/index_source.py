@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from avih.datasets import open_source
-from avih.erasing import read_erased
 from avih.errors import KeyRefused, UsageError
 from avih.gallery import History, is_signed, read_history
 from avih.indexing import IndexRecord, Newest, update_index
@@ -12,6 +11,7 @@ from avih.naming import Store
 from avih.scanning import scan, select_photos
 from avih.settings import IndexSettings
 from tasks import opened
+from tasks.erased import read_erased
 from tasks.progress import advance
 from tasks.run_record import RunMissing, load_run
 
@@ -30,7 +30,7 @@ def index_source(*, store: str, gallery: str, source: str, settings: IndexSettin
         open_source(source=source, layout=settings.layout),
         limit=settings.limit,
         mac_key=mac_key,
-        erased=read_erased(store=place, gallery=gallery),
+        erased=read_erased(store=place, gallery=gallery, mac_key=mac_key),
         progress=lambda done: advance("index", done),
     )
     history = read_history(store=place, gallery=gallery, mac_key=mac_key)

@@ -1,24 +1,25 @@
 """Rotate stage: the plan that survives a kill, the new key, the new version's index, and the tidying up after."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from avih.atomic import sync_folder, write_json
+from avih.atomic import sync_folder
 from avih.errors import AvihError, IntegrityError, UsageError
 from avih.indexing import IndexRecord, copy_index, next_version
 from avih.key_use import BUDGET_SHARE, MAXIMUM_AGE_DAYS, key_age
 from avih.keys import KeyStore, LeakBudget, State, prepared_key, verify_log
 from avih.naming import Store
 from avih.settings import ARCHITECTURE_OF, Count, Frozen, KeySettings, Recovery
+from tasks import opened
 from tasks.create_key import create_key, renew_secret
 from tasks.promotion import current_version
 from tasks.records import Record
 from tasks.retention import galleries_using, remove_old_versions
 from tasks.run_record import RunRecord, load_run, save_run
+from tasks.signed_json import ROTATION_LABEL, read_signed, write_signed
 
 Origin = Literal["sealed", "recovered"]
 Approve = Literal["auto", "ask"]
@@ -61,10 +62,12 @@ def read_plan(store: Store, gallery: str) -> RotationPlan | None:
     """
     path = store.rotation(gallery)
     try:
-        return RotationPlan.model_validate(json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        return None
-    except (ValueError, ValidationError):
+        if not path.exists():
+            return None
+        vault = opened.vault(store.root)
+        content = read_signed(path, mac_key=vault.mac_key(), label=ROTATION_LABEL, unsigned=True)
+        return RotationPlan.model_validate(content)
+    except ValidationError:
         raise IntegrityError(
             f"Expected the plan of a rotation in {path}, got a damaged file. Remove it and rotate again."
         ) from None
@@ -72,7 +75,8 @@ def read_plan(store: Store, gallery: str) -> RotationPlan | None:
 
 def save_plan(store: Store, plan: RotationPlan) -> RotationPlan:
     """Write the plan."""
-    write_json(store.rotation(plan.gallery), plan.model_dump(mode="json"), mode=0o600)
+    mac_key, content = opened.vault(store.root).mac_key(), plan.model_dump(mode="json")
+    write_signed(store.rotation(plan.gallery), content, mac_key=mac_key, label=ROTATION_LABEL, mode=0o600)
     return plan
 
 

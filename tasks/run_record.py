@@ -3,15 +3,19 @@
 import json
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from avih import __version__
 from avih.atomic import write_json
 from avih.errors import UsageError
 from avih.gallery import read_history
+from avih.index_file import INDEX_FILE
+from avih.keys import Vault
 from avih.naming import Store
 from avih.settings import RunSettings
 from tasks.records import Place, RecogniserChoice, Record
+from tasks.signed_list import list_files
 
 SOFTWARE = (
     "torch",
@@ -56,9 +60,14 @@ def software() -> dict[str, str]:
 
 
 def save_run(record: RunRecord, *, store: Store) -> None:
-    """Write the record beside the version's index."""
+    """Write the record beside the version's index, and sign what both hold."""
     folder = store.folder("index", gallery=record.gallery, version=record.version)
     write_json(folder / RECORD_FILE, described(record))
+    list_files(
+        store=store, gallery=record.gallery, version=record.version, what="index",
+        files=[folder / RECORD_FILE, folder / INDEX_FILE, store.erased(record.gallery)],
+        mac_key=Vault(store.keys).mac_key(),
+    )  # fmt: skip
 
 
 def described(record: RunRecord) -> dict[str, Any]:
@@ -86,6 +95,11 @@ def load_run(*, store: Store, gallery: str, version: str | None = None) -> RunRe
         raise RunMissing(
             f"Gallery {gallery} {chosen} was begun but has no {RECORD_FILE}. Run avih run again."
         )
+    return read_run(path)
+
+
+def read_run(path: Path) -> RunRecord:
+    """Read the file of a record."""
     values = json.loads(path.read_text())
     values.pop("software", None)
     return RunRecord.model_validate(values)

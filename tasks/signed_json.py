@@ -11,9 +11,15 @@ from avih.atomic import json_bytes, write_json
 from avih.errors import IntegrityError
 
 SIGNATURE: Final = "hmac_sha256"
+AUDIT_LABEL: Final = "avih audit v1"
+POLICY_LABEL: Final = "avih promotion policy v1"
+ERASED_LABEL: Final = "avih erased persons v1"
+ROTATION_LABEL: Final = "avih rotation plan v1"
 
 
-def write_signed(path: Path, content: Mapping[str, Any], *, mac_key: bytes, label: str) -> None:
+def write_signed(
+    path: Path, content: Mapping[str, Any], *, mac_key: bytes, label: str, mode: int = 0o644
+) -> None:
     """Write plain values with their signature beside them, whole or not at all.
 
     Args:
@@ -21,18 +27,30 @@ def write_signed(path: Path, content: Mapping[str, Any], *, mac_key: bytes, labe
         content: plain values.
         mac_key: 32 secret bytes.
         label: what kind of file it is; one kind cannot stand in for another.
+        mode: of the file.
     """
-    write_json(path, {**content, SIGNATURE: _signature(content, mac_key, label)})
+    write_json(path, {**content, SIGNATURE: _signature(content, mac_key, label)}, mode=mode)
 
 
-def read_signed(path: Path, *, mac_key: bytes, label: str) -> dict[str, Any] | None:
+def read_signed(
+    path: Path, *, mac_key: bytes | None, label: str, unsigned: bool = False
+) -> dict[str, Any] | None:
     """Read what :func:`write_signed` wrote; None where there is no such file.
+
+    Args:
+        path: the file.
+        mac_key: compares the signature; without it nothing proves who wrote the file.
+        label: what kind of file it is.
+        unsigned: accept a file without a signature, as earlier releases wrote this kind. The caller must refuse
+            fields it does not know: a signature whose name was damaged is one.
 
     Raises:
         IntegrityError: it is damaged, or its signature is another one.
     """
     try:
         content = json.loads(path.read_bytes())
+        if unsigned and SIGNATURE not in content:
+            return dict(content)
         signature = str(content.pop(SIGNATURE))
     except FileNotFoundError:
         return None
@@ -41,6 +59,8 @@ def read_signed(path: Path, *, mac_key: bytes, label: str) -> dict[str, Any] | N
             f"Expected a signed file at {path}, got a damaged one ({type(error).__name__}). Remove it and make "
             "it again."
         ) from None
+    if mac_key is None:
+        return dict(content)
     if not hmac.compare_digest(signature.encode(), _signature(content, mac_key, label).encode()):
         raise IntegrityError(
             f"Expected {path} signed with this store's key, got another signature: it was altered or comes "

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from avih.carry_over import made_alike
 from avih.datasets import PhotoSource
-from avih.erasing import read_erased
 from avih.errors import KeyRefused, UsageError
 from avih.keys import KeyRecord, KeyStore, Vault
 from avih.keys.passphrase import KEY_FILE_VARIABLE, PASSPHRASE_VARIABLE
@@ -14,6 +13,7 @@ from avih.scanning import select_photos
 from avih.settings import RunSettings
 from avih.shards import read_done
 from avih.source_changes import ProtectedVersion, SourceChanges, compare_content, compare_names
+from tasks.erased import read_erased
 from tasks.run_record import RunRecord, load_run
 
 LONGEST_READING = 5.0  # seconds; a source that takes longer to read is compared by names only
@@ -93,12 +93,13 @@ def source_changes(
     asked = os.environ.get(PASSPHRASE_VARIABLE) or os.environ.get(KEY_FILE_VARIABLE)  # a plan asks nobody
     if not asked or photos * reading > LONGEST_READING:
         return compare_names(source=source, limit=limit, protected=protected)
+    mac_key = Vault(store.keys).mac_key(create=False)
     return compare_content(
         source=source,
         limit=limit,
         protected=protected,
-        mac_key=Vault(store.keys).mac_key(create=False),
-        erased=read_erased(store=store, gallery=run.gallery),
+        mac_key=mac_key,
+        erased=read_erased(store=store, gallery=run.gallery, mac_key=mac_key),
     )
 
 

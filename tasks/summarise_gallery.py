@@ -15,13 +15,19 @@ from avih.evaluation.report import report_text
 from avih.evaluation.spread import Spread
 from avih.evaluation.summary import COUNTED, Tally, check_limits, summarise, unchecked_limits
 from avih.images import encode_png
+from avih.plan_history import TIMING
 from avih.scratch import scratch_database
 from avih.settings import EvaluateSettings, Recovery
 from avih.veils.exposure import WARNING
+from tasks import opened
+from tasks.evaluate_shard import evaluated_address
 from tasks.measurements import Measurements
+from tasks.protect_shard import protected_address
 from tasks.records import Place, Record
 from tasks.sheets import ContactRows, collect_rows, sample_size
+from tasks.signed_list import list_files
 
+MEASURED = ("parquet", "done.json")
 ACCOUNT = ("protected", "below_quality", "skipped", "failed")
 NO_SECOND = "the store holds no second generator to try"
 NOTES: dict[Recovery, str] = {
@@ -87,6 +93,7 @@ def summarise_gallery(
     owner = _owner_sheet(folder, sheets)
     write_json(folder / "summary.json", facts | {"broken_limits": broken})
     write_bytes(folder / "report.md", report_text(facts, broken=broken, figures=tracked).encode())
+    _sign(place, key_id, folder, shards)
     return GallerySummary(
         counts=counts,
         metrics=metrics,
@@ -97,6 +104,18 @@ def summarise_gallery(
         owner_contact_sheet=str(owner) if owner else None,
         files_for_tracking=tuple(str(path) for path in tracked),
     )
+
+
+def _sign(place: Place, key_id: str, folder: Path, shards: list[int]) -> None:
+    """Sign what was measured, and the times that went into it."""
+    store = place.folder
+    files = [store.shard(evaluated_address(place, key_id, n), end) for n in shards for end in MEASURED]
+    files += [store.shard(protected_address(place, key_id, number), TIMING) for number in shards]
+    files += [*sorted(folder.glob("*.png")), *sorted(folder.glob("owner/*.png"))]
+    list_files(
+        store=store, gallery=place.gallery, version=place.version, what=f"evaluated-{key_id}",
+        files=[*files, folder / "summary.json", folder / "report.md"], mac_key=opened.vault(store.root).mac_key(),
+    )  # fmt: skip
 
 
 def condense(

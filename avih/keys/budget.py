@@ -114,6 +114,15 @@ class LeakBudget:
         """
         return self._limit(self._read()[0])
 
+    def verify(self) -> None:
+        """Check the file's signature.
+
+        Raises:
+            IntegrityError: the file is damaged or its signature is wrong.
+            KeyRefused: the passphrase is missing or wrong.
+        """
+        self._checked()
+
     def reserve(self, *, shard: str, images: int) -> int:
         """Count a shard's images before they are protected, and return how many more the key may protect.
 

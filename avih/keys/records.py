@@ -46,8 +46,12 @@ class KeyRecord:
 
 def write_record(folder: Path, public: dict[str, Any]) -> None:
     """Write a record, or leave what was there."""
-    text = json.dumps(public, sort_keys=True, indent=2) + "\n"
-    write_private(folder / f"{public['key_id']}.json", text.encode(), replace=True)
+    write_private(folder / f"{public['key_id']}.json", record_bytes(public), replace=True)
+
+
+def record_bytes(public: dict[str, Any]) -> bytes:
+    """Return the file of a record, byte for byte."""
+    return (json.dumps(public, sort_keys=True, indent=2) + "\n").encode()
 
 
 def read_record(folder: Path, key_id: str, state: State) -> KeyRecord:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from avih import __version__
 from avih.atomic import write_bytes
 from avih.errors import IntegrityError, UsageError
-from avih.manifest.record import MANIFEST_FILE, Manifest, SignedShard, file_bytes
+from avih.manifest.record import MANIFEST_FILE, Manifest, SignedShard, file_bytes, read_manifest
 from avih.manifest.verifying import unlisted
 from avih.naming import ShardAddress, Store
 from avih.shards import read_done, settings_sha256, verify_shard
@@ -29,6 +29,8 @@ def write_manifest(
     mac_key: bytes,
 ) -> Manifest:
     """Read a version's shards back, and sign them if they are whole and no other is there.
+
+    A version that was signed by an earlier release and did not change keeps its manifest: it may be promoted.
 
     Args:
         store: where.
@@ -81,5 +83,18 @@ def write_manifest(
         counts=dict(sorted(counts.items())),
         code_version=__version__,
     )
+    before = _signed_before(store, manifest, mac_key)
+    if before and before.model_copy(update={"code_version": manifest.code_version}) == manifest:
+        return before
     write_bytes(folder / MANIFEST_FILE, file_bytes(manifest, manifest.signature(mac_key)))
     return manifest
+
+
+def _signed_before(store: Store, new: Manifest, mac_key: bytes) -> Manifest | None:
+    """Return the manifest that is there if its signature is right."""
+    try:
+        return read_manifest(
+            store=store, gallery=new.gallery, version=new.version, key_id=new.key_id, mac_key=mac_key
+        )
+    except IntegrityError:
+        return None

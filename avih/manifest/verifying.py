@@ -3,13 +3,15 @@
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from avih.errors import IntegrityError
 from avih.manifest.record import MANIFEST_FILE, Manifest, parse, read_manifest
 from avih.naming import ShardAddress, Store
-from avih.shards import read_done, verify_shard
+from avih.shards import read_done, shard_problems
+from avih.verifying import Problem
 
 _SHARD_FILE: Final = re.compile(r"(\d{5,})\.(tar|parquet|done\.json)")
 _SHARD_LIKE: Final = (".tar", ".parquet", ".done.json")
@@ -23,48 +25,81 @@ def verify_gallery(
     Raises:
         UsageError: the key is not 32 bytes long.
     """
+    found = version_problems(store=store, gallery=gallery, version=version, key_id=key_id, mac_key=mac_key)
+    return [problem.says for problem in found]
+
+
+def version_problems(
+    *,
+    store: Store,
+    gallery: str,
+    version: str,
+    key_id: str,
+    mac_key: bytes | None,
+    reads: Callable[[ShardAddress], bool] = lambda _: True,
+) -> list[Problem]:
+    """Name every problem of a protected version with its file.
+
+    Args:
+        store: where.
+        gallery: its name.
+        version: the version's name.
+        key_id: its key.
+        mac_key: checks the signature; without it nothing proves who wrote the manifest.
+        reads: which shards' tars are read; of the others only the size is looked at.
+
+    Raises:
+        UsageError: the key is not 32 bytes long.
+    """
+    at: dict[str, Any] = {"store": store, "gallery": gallery, "version": version, "key_id": key_id}
     folder = store.folder("protected", gallery=gallery, version=version, key_id=key_id)
-    problems: list[str] = []
+    path = folder / MANIFEST_FILE
+    problems: list[Problem] = []
     manifest: Manifest | None
     try:
-        manifest = read_manifest(
-            store=store, gallery=gallery, version=version, key_id=key_id, mac_key=mac_key
-        )
+        manifest = read_manifest(**at, mac_key=mac_key)
     except IntegrityError as error:
         # The shards are still compared with what is there, so that one run names all that is wrong.
-        problems.append(str(error))
-        manifest = _readable(folder / MANIFEST_FILE, (gallery, version, key_id))
+        problems.append(_named(store, path, str(error)))
+        manifest = _readable(path, (gallery, version, key_id))
     signed = {shard.number: shard.done_sha256 for shard in manifest.shards} if manifest else {}
-    problems += unlisted(folder, set(signed)) if manifest else []
+    if manifest:
+        added = unlisted(folder, set(signed))
+        problems += [_named(store, folder / text.partition(":")[0], text) for text in added]
     numbers = sorted(signed) if manifest else sorted(_numbers(folder))
     counts: Counter[str] = Counter()
     for number in numbers:
         address = ShardAddress("protected", gallery, version, number, key_id)
         if manifest:
             problems += _other_shard(store, address, signed)
-        problems += (found := verify_shard(store, address))
+        problems += (found := shard_problems(store, address, read_tar=reads(address)))
         record = None if found else read_done(store, address)
         counts.update(record.counts if record else {})
     if manifest and not problems and dict(counts) != manifest.counts:
-        problems.append(
-            f"the manifest counts {manifest.counts}, its shards hold {dict(sorted(counts.items()))}"
-        )
+        text = f"the manifest counts {manifest.counts}, its shards hold {dict(sorted(counts.items()))}"
+        problems.append(_named(store, path, text))
     return problems
 
 
-def _other_shard(store: Store, address: ShardAddress, signed: dict[int, str]) -> list[str]:
+def _named(store: Store, path: Path, says: str) -> Problem:
+    what = "manifest" if path.name == MANIFEST_FILE else "protected shard"
+    return Problem(what, str(path.relative_to(store.root)), says)
+
+
+def _other_shard(store: Store, address: ShardAddress, signed: dict[int, str]) -> list[Problem]:
     """Compare a shard's done file with the one that was signed, and say whose it is instead."""
-    name = f"shard {address.name}"
+    name, path = f"shard {address.name}", store.shard(address, "done.json")
     try:
-        got = hashlib.sha256(store.shard(address, "done.json").read_bytes()).hexdigest()
+        got = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
-        return [f"{name}: signed in the manifest, but not there"]
+        return [_named(store, path, f"{name}: signed in the manifest, but not there")]
     if got == signed[address.number]:
         return []
     twin = next((number for number, digest in signed.items() if digest == got), None)
     if twin is not None:
-        return [f"{name}: holds what was signed as shard {twin:05d}"]
-    return [f"{name}: not the shard that was signed (altered, older, or from another gallery)"]
+        return [_named(store, path, f"{name}: holds what was signed as shard {twin:05d}")]
+    text = f"{name}: not the shard that was signed (altered, older, or from another gallery)"
+    return [_named(store, path, text)]
 
 
 def unlisted(folder: Path, numbers: set[int]) -> list[str]:

@@ -16,7 +16,7 @@ from avih.shards.record import (
     file_sha256,
     settings_sha256,
 )
-from avih.shards.verifying import verify_shard
+from avih.shards.verifying import shard_problems, verify_shard
 from avih.shards.writing import write_shard
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "read_rows",
     "read_sample",
     "settings_sha256",
+    "shard_problems",
     "shard_state",
     "verify_shard",
     "write_shard",

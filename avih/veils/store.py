@@ -46,6 +46,7 @@ MAGIC: Final = b"AVIV\x01"
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
 RECIPE_BYTES: Final = 32
+COUNT_FORMAT: Final = 1
 REMEMBERED: Final = 16  # veils in memory: a person's photos are neighbours in a shard
 
 
@@ -149,6 +150,8 @@ class VeilStore:
         try:
             content = json.loads(path.read_bytes())
             photos = tuple(str(photo) for photo in content["photos"])
+            if content["format"] != COUNT_FORMAT:
+                raise ValueError("format")
             if not hmac.compare_digest(str(content["hmac_sha256"]), self._signature(person, photos)):
                 raise ValueError("signature")
         except (OSError, ValueError, KeyError, TypeError):
@@ -157,6 +160,18 @@ class VeilStore:
                 "Without it nobody knows how many photos share the veil; a new key begins anew: avih rotate"
             ) from None
         return photos
+
+    def files(self, person: str) -> tuple[Path, Path]:
+        """Name a person's veil and its count, whether they are there or not."""
+        return self._path(person), self._count_path(person)
+
+    def verify(self, person: str) -> None:
+        """Open a person's veil from the disk, whatever is in memory.
+
+        Raises:
+            IntegrityError: it is gone, was altered, or belongs to somebody else.
+        """
+        self._open(person)
 
     def forget(self, person: str) -> bool:
         """Destroy a person's veil and its count; tell whether there was one."""
@@ -202,7 +217,11 @@ class VeilStore:
             ) from None
 
     def _write_count(self, person: str, photos: tuple[str, ...]) -> None:
-        content = {"format": 1, "photos": list(photos), "hmac_sha256": self._signature(person, photos)}
+        content = {
+            "format": COUNT_FORMAT,
+            "photos": list(photos),
+            "hmac_sha256": self._signature(person, photos),
+        }
         write_private(self._count_path(person), json_bytes(content), replace=True)
 
     def _signature(self, person: str, photos: tuple[str, ...]) -> str:

@@ -210,6 +210,19 @@ def _leave_with(counts: dict[str, int], reasons: tuple[str, ...]) -> None:
 def main() -> None:
     """Entry point of the ``avih`` command."""
     # They register their commands.
-    from flows.cli import gallery, keys, lab, methods, plan, reproduce, rotate, server, stages  # noqa: F401
+    from flows.cli import (  # noqa: F401
+        drill,
+        gallery,
+        keys,
+        lab,
+        methods,
+        plan,
+        reproduce,
+        rotate,
+        server,
+        stages,
+        status,
+        verify,
+    )
 
     app()

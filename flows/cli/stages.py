@@ -1,4 +1,4 @@
-"""Each stage alone: ``avih protect``, ``evaluate``, ``recover``, ``verify``; and ``avih recognisers``."""
+"""Each stage alone: ``avih protect``, ``evaluate``, ``recover``; and ``avih recognisers``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -137,41 +137,6 @@ def recover(
                  "folder": str(out.absolute())}  # fmt: skip
         print_json(facts) if as_json else table("recovered", facts)
     if refused:
-        raise typer.Exit(REFUSED)
-
-
-@app.command()
-def verify(
-    gallery: GalleryOption,
-    version: VersionOption = None,
-    store: StoreOption = None,
-    as_json: JsonOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Read every stored file of a version and compare it with the signed manifest.
-
-    Example: avih verify --gallery staff
-    """
-    with explained(debug):
-        place, record, _ = _find(store, gallery, version)
-        prepare_flows(place.root)
-        from avih.keys import Vault
-        from avih.manifest import verify_gallery
-
-        problems = verify_gallery(
-            store=place, gallery=gallery, version=record.version, key_id=record.key_id,
-            mac_key=Vault(place.keys).mac_key(create=False),
-        )  # fmt: skip
-        facts = {"gallery": gallery, "version": record.version, "ok": not problems, "problems": problems}
-        if as_json:
-            print_json(facts)
-        else:
-            shown = {str(i): problem for i, problem in enumerate(problems, start=1)}
-            table(
-                f"{gallery} {record.version}: " + ("every file is as signed" if not problems else "PROBLEMS"),
-                shown,
-            )
-    if problems:
         raise typer.Exit(REFUSED)
 
 

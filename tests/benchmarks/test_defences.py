@@ -28,7 +28,7 @@ def test_a_weak_way_falls_and_its_owner_gets_everything_back():
     figures, result = judged(
         Defence("linear", {"method": "lie"}, ("same_key_network",)), small_faces(), like, settings=SMALL
     )
-    assert figures["ssim_d"] == pytest.approx(1, abs=0.02) > figures["ssim_e"]
+    assert figures["ssim_d"] == pytest.approx(1, abs=0.02) and figures["ssim_e"] < 0.5
     assert -1 <= figures["cos_worst"] <= figures["cos"] <= 1 and figures["seconds_per_photo"] > 0
     assert [one.name for one in result.attacks] == ["same_key_network"]
     assert {one.name: one.ok for one in result.controls}["owner's key"]

@@ -24,6 +24,7 @@ from avih.attack.settings import AttackSettings
 from avih.errors import AvihError, UsageError
 from avih.key_gate import GateSettings
 from avih.settings import EvaluateSettings, KeySettings, ProtectSettings, RunSettings
+from flows.drill_gallery import drill_gallery_flow
 from flows.server.deploy import POOLS, create_pools, deploy_all, deployments_in
 from tasks.rotation import RotationPolicy
 
@@ -60,6 +61,15 @@ def test_schedules_are_valid_and_have_a_time_zone():
             assert CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"]).cron
 
 
+def test_a_scheduled_drill_is_enforced_monthly_on_the_current_version():
+    """A drill that fails must fail its flow, or nobody is told."""
+    (drill,) = [deployment for deployment in deployments() if deployment["name"] == "drill-gallery"]
+    assert not {"enforce", "version", "threshold"} & set(drill["parameters"])
+    (schedule,) = drill["schedules"]
+    assert re.fullmatch(r"\d+ \d+ \d+ \* \*", schedule["cron"])
+    assert drill_gallery_flow.parameters.properties["enforce"]["default"] is True
+
+
 def test_only_known_names_of_the_environment_and_known_pools_are_used():
     """A misspelt name in {{ }} would be left in the deployment as text, or empty."""
     assert set(re.findall(r"\$(\w+)", uncommented())) == {"AVIH_HOME", "AVIH_STORE", "AVIH_GALLERY"}
@@ -72,7 +82,7 @@ def uncommented() -> str:
 
 def test_whatever_writes_to_a_gallery_runs_once_at_a_time_and_leaves_out_what_is_due_meanwhile():
     limits = {d["name"]: d.get("concurrency_limit") for d in deployments()}
-    for name in ("nightly-reprotect", "rotate-keys", "run-gallery", "protect-gallery"):
+    for name in ("nightly-reprotect", "rotate-keys", "run-gallery", "protect-gallery", "drill-gallery"):
         assert limits[name] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}, name
 
 
