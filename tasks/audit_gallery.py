@@ -27,6 +27,7 @@ from avih.recognisers import Recogniser
 from avih.settings import Recovery
 from tasks import opened
 from tasks.attack_pairs import shards_digest
+from tasks.audit_begun import BegunAudit
 from tasks.audit_subject import read_subject
 from tasks.progress import advance
 from tasks.records import Place, RecogniserChoice, Record
@@ -103,7 +104,8 @@ def audit_gallery(
 ) -> AuditRecord:
     """Audit a version and write verdict and report, unless exactly that was done already.
 
-    The version is only read, without its gallery's lock: a full audit takes hours, and the nights go on.
+    The version is only read, without its gallery's lock: a full audit takes hours, and the nights go on. One that
+    was cut off goes on with the first attack that had not ended.
 
     Args:
         place: the version.
@@ -142,6 +144,7 @@ def audit_gallery(
     service = opened.recogniser(place.recogniser, place.folder.root)
     other = _second(second, place, service)
     lpips = Lpips.load(Path(lpips_backbone) if lpips_backbone else None)
+    begun = BegunAudit(folder, inputs=about.inputs_sha256, mac_key=opened.vault(place.folder.root).mac_key())
     found = audit(
         subject=read_subject(
             place=place, key_id=key_id, recovery=recovery, most=settings.most_images, consenting=consenting,
@@ -153,8 +156,11 @@ def audit_gallery(
         lpips=lpips if isinstance(lpips, Lpips) else None,
         tell=logger.info,
         done=lambda: advance("audit"),
+        known={} if consenting else begun.known(),
+        keep=None if consenting else begun.keep,
     )  # fmt: skip
     result = _write(folder, found, about, place)
+    begun.end()
     list_files(
         store=place.folder, gallery=place.gallery, version=place.version,
         what="audited" if whole else f"audited-{CHOSEN}", files=[folder / VERDICT, folder / REPORT],

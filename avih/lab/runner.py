@@ -2,8 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 
@@ -26,6 +28,7 @@ from avih.lab.verdict import attack_verdict, verdict_of, worst
 from avih.lab.words import summary_of
 
 logger = logging.getLogger(__name__)
+NOTHING: Final[Mapping[str, AttackEntry]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +72,8 @@ def audit(
     lpips: Lpips | None = None,
     tell: Callable[[str], None] | None = None,
     done: Callable[[], None] | None = None,
+    known: Mapping[str, AttackEntry] = NOTHING,
+    keep: Callable[[AttackEntry], None] | None = None,
 ) -> Audit:
     """Attack a gallery version in every way that makes sense for it, and judge.
 
@@ -80,6 +85,8 @@ def audit(
         lpips: the metric, where its weights are at hand.
         tell: takes a line about what is going on.
         done: called after the controls and after each attack.
+        known: what attacks found before this audit was cut off, by name; they are not run again.
+        keep: takes what each attack found, as soon as it is over.
 
     Raises:
         UsageError: too few persons or pictures, or no such attack.
@@ -94,11 +101,17 @@ def audit(
     _ = lab.blank  # its cost is no attack's
     controls = tuple(run_controls(lab, gauge))
     ticked()
-    results, shown = [], []
+    results: list[AttackEntry] = []
+    shown: list[Shown] = []
     for attack in chosen:
-        entry, seen = _run(attack, lab, gauge)
-        results.append(entry)
-        shown += [seen] if seen and subject.consenting else []
+        if attack.facts.name in known:
+            results.append(known[attack.facts.name])
+        else:
+            entry, seen = _run(attack, lab, gauge)
+            results.append(entry)
+            shown += [seen] if seen and subject.consenting else []
+            if keep:
+                keep(entry)
         ticked()
     whole = tuple(results)
     verdict = verdict_of(whole, controls)
@@ -122,7 +135,7 @@ def audit(
         leak_budget=leak_budget(whole),
         limits=settings.limits,
         notes=tuple(_notes(lab, gauge)),
-        seconds=time.perf_counter() - began,
+        seconds=time.perf_counter() - began + sum(one.cost_s for one in known.values()),
     )
     return Audit(result, tuple(shown))
 
