@@ -15,10 +15,12 @@ import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from avih.errors import UsageError
 
 logger = logging.getLogger(__name__)
+Maker = Literal["ended", "running", "unknown"]
 
 _PARTIAL = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.part", re.DOTALL)
 
@@ -102,12 +104,33 @@ def remove_leftovers(folder: Path) -> list[Path]:
     """
     removed = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        match = _PARTIAL.fullmatch(path.name)
-        if match and match[1] == _host() and not _is_alive(int(match[2])):
+        if maker_of(path.name) == "ended":
             path.unlink(missing_ok=True)
             removed.append(path)
             logger.info("Removed %s, left over by a process that ended.", path.name)
     return removed
+
+
+def maker_of(name: str) -> Maker:
+    """Say whether the process that made a temporary file of this name ended or is running.
+
+    It is unknown where the name does not say, or names another machine.
+    """
+    match = _PARTIAL.fullmatch(name)
+    if match is None or match[1] != _host():
+        return "unknown"
+    return "running" if runs_here(int(match[2])) else "ended"
+
+
+def runs_here(process: int) -> bool:
+    """Tell whether a process of this machine is running."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 @contextlib.contextmanager
@@ -129,13 +152,3 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 def _host() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True

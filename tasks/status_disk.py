@@ -1,20 +1,17 @@
 """What a store takes on the disk, what is free, and which temporary files killed runs left behind."""
 
-import hashlib
 import os
 import re
 import shutil
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
+from avih.atomic import Maker, maker_of
 from tasks.records import Record
 
-# As avih/atomic.py names its temporary files; those of avih/keys have no process in their names.
-_WITH_PROCESS: Final = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.part", re.DOTALL)
 _TEMPORARY: Final = re.compile(r"\..+\.part", re.DOTALL)
 _REPORT: Final = ".report-"  # folder in which an audit makes its report
 
@@ -32,7 +29,7 @@ class Straggler(Record):
     path: str
     size: int
     time: str
-    maker: Literal["ended", "running", "unknown"]
+    maker: Maker
 
 
 class Disk(Record):
@@ -81,17 +78,6 @@ def folder_size(folder: Path) -> int:
     return sum(file.st_size for file in facts if file is not None)
 
 
-def runs_here(process: int) -> bool:
-    """Tell whether a process of this machine is running."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
 def _folders(root: Path, unread: list[str]) -> Iterator[tuple[Path, list[str]]]:
     """Yield every folder below a root with the names of its files; name those that may not be looked into."""
 
@@ -113,12 +99,4 @@ def _stat(path: Path) -> os.stat_result | None:
 
 def _straggler(inside: Path, size: int, facts: os.stat_result) -> Straggler:
     time = datetime.fromtimestamp(facts.st_mtime, UTC).isoformat(timespec="seconds")
-    return Straggler(path=str(inside), size=size, time=time, maker=_maker(inside.name))
-
-
-def _maker(name: str) -> Literal["ended", "running", "unknown"]:
-    match = _WITH_PROCESS.fullmatch(name)
-    here = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
-    if match is None or match[1] != here:
-        return "unknown"
-    return "running" if runs_here(int(match[2])) else "ended"
+    return Straggler(path=str(inside), size=size, time=time, maker=maker_of(inside.name))

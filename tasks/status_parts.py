@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+from avih.atomic import runs_here
 from avih.errors import AvihError, IntegrityError
 from avih.key_use import key_age
 from avih.keys import KeyStore, LeakBudget, Vault, verify_log
@@ -22,7 +23,6 @@ from tasks.drill_record import LABEL as DRILL_LABEL
 from tasks.drill_record import drill_path, parse_drill
 from tasks.records import Record
 from tasks.signed_json import AUDIT_LABEL, read_signed
-from tasks.status_disk import runs_here
 
 Signature = Literal["checked", "unchecked"]
 AUDIT_FILE: Final = "verdict.json"  # of tasks/audit_gallery.py, which takes seconds to import

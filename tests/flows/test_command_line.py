@@ -8,22 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import avih
 from avih.methods.registry import METHODS
-
-ROOT = Path(avih.__file__).parents[1]
-
-
-def call(*arguments: str, passphrase: str | None = "correct horse battery staple", **more: str):
-    environment = {
-        k: v for k, v in os.environ.items() if k not in ("AVIH_PASSPHRASE", "AVIH_KEY_FILE")
-    } | more
-    if passphrase is not None:
-        environment["AVIH_PASSPHRASE"] = passphrase
-    return subprocess.run(
-        [sys.executable, "-c", "from flows.cli import main; main()", *arguments],
-        capture_output=True, text=True, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
+from command import ROOT, call
 
 
 def stage(made, name: str, *more: str, **environment: str):

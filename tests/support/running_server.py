@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 
 import requests
 
+from command import PROGRAM
 from flows.server.processes import ProcessId, family
 
 PASSPHRASE = "a passphrase that no file may hold"
@@ -106,5 +106,5 @@ def accepted(answer: requests.Response) -> list[requests.Response]:
 
 def avih_server(root: Path, *arguments: str) -> list[str]:
     """Return the command line of ``avih server`` for the store in ``root``."""
-    return [sys.executable, "-c", "from flows.cli import main; main()", "server", "--store", str(root / "store"),
+    return [*PROGRAM, "server", "--store", str(root / "store"),
             "--gallery", "people", *arguments]  # fmt: skip
