@@ -1,13 +1,12 @@
 """What a store already holds for a run to come: the version it would go on from, and the key it would use."""
 
-import os
 from dataclasses import dataclass
 
 from avih.carry_over import made_alike
 from avih.datasets import PhotoSource
 from avih.errors import KeyRefused, UsageError
 from avih.keys import KeyRecord, KeyStore, Vault
-from avih.keys.passphrase import KEY_FILE_VARIABLE, PASSPHRASE_VARIABLE
+from avih.keys.passphrase import passphrase_given
 from avih.naming import ShardAddress, Store
 from avih.scanning import select_photos
 from avih.settings import RunSettings
@@ -90,8 +89,8 @@ def source_changes(
         return SourceChanges(photos, photos, 0, 0, "nothing")
     run = found.run
     protected = ProtectedVersion(store, run.gallery, run.version, found.shards)
-    asked = os.environ.get(PASSPHRASE_VARIABLE) or os.environ.get(KEY_FILE_VARIABLE)  # a plan asks nobody
-    if not asked or photos * reading > LONGEST_READING:
+    # A plan asks nobody for a passphrase.
+    if not passphrase_given() or photos * reading > LONGEST_READING:
         return compare_names(source=source, limit=limit, protected=protected)
     mac_key = Vault(store.keys).mac_key(create=False)
     return compare_content(

@@ -17,7 +17,7 @@ from avih.atomic import runs_here
 from avih.errors import AvihError, IntegrityError
 from avih.key_use import key_age
 from avih.keys import KeyStore, LeakBudget, Vault, verify_log
-from avih.keys.passphrase import KEY_FILE_VARIABLE, PASSPHRASE_VARIABLE
+from avih.keys.passphrase import KEY_FILE_VARIABLE, PASSPHRASE_VARIABLE, passphrase_given
 from avih.naming import Store
 from tasks.drill_record import LABEL as DRILL_LABEL
 from tasks.drill_record import drill_path, parse_drill
@@ -95,7 +95,7 @@ def signing_key(store: Store) -> tuple[bytes | None, str]:
     """Derive the key of the store's signatures, or say why not; no prompt, and no vault is made."""
     if not Vault(store.keys).path.exists():
         return None, "there is no vault, so nothing of this store can be checked"
-    if not (os.environ.get(PASSPHRASE_VARIABLE) or os.environ.get(KEY_FILE_VARIABLE)):
+    if not passphrase_given():
         return None, f"no passphrase in {PASSPHRASE_VARIABLE} or {KEY_FILE_VARIABLE}"
     try:
         return Vault(store.keys).mac_key(create=False), ""

@@ -32,6 +32,11 @@ _THREE_WAYS = (
 _PROCESS_KEY = secrets.token_bytes(32)
 
 
+def passphrase_given() -> bool:
+    """Tell whether the environment names a passphrase or a key file, so that nobody has to be asked."""
+    return bool(os.environ.get(PASSPHRASE_VARIABLE) or os.environ.get(KEY_FILE_VARIABLE))
+
+
 class HiddenBytes:
     """Bytes seen only through :meth:`reveal`: nothing in repr, no pickle, comparison in constant time."""
 

@@ -5,14 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.cli.gallery import GalleryArgument
-from flows.cli.main import QUALITY, app, prepare_flows
+from flows.cli.main import QUALITY, REFUSED, app, prepare_flows
 from flows.cli.options import DebugOption, JsonOption, StoreOption
 from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars, table
 
 if TYPE_CHECKING:
     from tasks.drill_record import DrillRecord
-
-REFUSED = 3
 
 
 @app.command()

@@ -12,7 +12,7 @@ from flows.cli.output import clean_stdout, err, explained, progress_bars, table
 if TYPE_CHECKING:
     from flows.run_gallery import GalleryRun
 
-QUALITY, SOME_FAILED = 4, 1
+QUALITY, REFUSED, SOME_FAILED = 4, 3, 1
 
 app = typer.Typer(
     name="avih",

@@ -5,15 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.main import QUALITY, SOME_FAILED, app, prepare_flows
+from flows.cli.main import QUALITY, REFUSED, SOME_FAILED, app, prepare_flows
 from flows.cli.options import DebugOption, GalleryOption, JsonOption, StoreOption, VersionOption
 from flows.cli.output import clean_stdout, explained, print_json, progress_bars, table
 
 if TYPE_CHECKING:
     from avih.naming import Store
     from tasks.run_record import RunRecord
-
-REFUSED = 3
 
 
 def _find(store: Path | None, gallery: str, version: str | None) -> "tuple[Store, RunRecord, list[int]]":

@@ -1,19 +1,16 @@
 """``avih verify``: compare what is stored with its signatures and digests, name what is wrong, and go on."""
 
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.main import app
+from flows.cli.main import REFUSED, app
 from flows.cli.options import DebugOption, JsonOption, StoreOption
 from flows.cli.output import clean_stdout, err, explained, print_json, table
 
 if TYPE_CHECKING:
     from avih.keys import Passphrase
-
-REFUSED = 3
 
 
 @app.command()
@@ -75,10 +72,9 @@ def _passphrase() -> "Passphrase | None":
         KeyRefused: what was given cannot be used.
     """
     from avih.keys import find_passphrase
-    from avih.keys.passphrase import KEY_FILE_VARIABLE, PASSPHRASE_VARIABLE
+    from avih.keys.passphrase import KEY_FILE_VARIABLE, PASSPHRASE_VARIABLE, passphrase_given
 
-    given = os.environ.get(PASSPHRASE_VARIABLE) or os.environ.get(KEY_FILE_VARIABLE)
-    if given or (sys.stdin and sys.stdin.isatty()):
+    if passphrase_given() or (sys.stdin and sys.stdin.isatty()):
         return find_passphrase()
     err.print(
         f"note: no passphrase ({PASSPHRASE_VARIABLE} or {KEY_FILE_VARIABLE}): signatures and sealed files are "
