@@ -66,20 +66,19 @@ class LabSettings(Frozen):
 QUICK: Final = LabSettings(network=AttackSettings(steps=80, minimum_steps=60))
 FULL: Final = LabSettings(
     profile="full",
-    network=AttackSettings(steps=600, minimum_steps=300, width=32, blocks=4, test_images=96),
-    targets=96,
+    network=AttackSettings(steps=300, minimum_steps=150, width=24, test_images=96),
+    targets=64,
     most_images=2000,
-    leaks=(1, 2, 4, 8, 16, 32, 64, 128),
+    leaks=(1, 4, 16, 64),
     most_leaked=512,
     every_loss_everywhere=True,
     own_keys=4,
     many_keys=(1, 2, 4, 8, 16),
-    key_pictures=96,
-    cheap_keys=False,
+    key_pictures=24,
     versions=(2, 4, 8, 16),
-    fit_pictures=16,
-    fit_steps=400,
-    seeds=8,
+    fit_pictures=8,
+    fit_steps=200,
+    seeds=4,
 )
 PROFILES: Final = {"quick": QUICK, "full": FULL}
 

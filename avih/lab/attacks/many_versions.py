@@ -12,6 +12,7 @@ from avih.attack.prior import noise_like
 from avih.lab.attack import AttackFacts, Finding, Guess, Kind
 from avih.lab.attacks.cross_key_network import few_targets, hidden_under, kind_of_lab_keys, own_pictures
 from avih.lab.lab import Lab
+from avih.lab.scheme import joined
 
 FACTS = AttackFacts(
     name="many_versions",
@@ -74,8 +75,8 @@ def _of_one_key(lab: Lab) -> _Copies:
     trained = sizes if _thorough(lab) else sizes[:1]
     few = few_targets(lab)
     own = lab.first(lab.leaked, len(few))
-    targets = [_version(lab, few, turn) for turn in range(max(sizes, default=1))]
-    leaked = [_version(lab, own, turn) for turn in range(max(trained, default=1))]
+    both = [_version(lab, joined([few, own]), turn) for turn in range(max(sizes, default=1))]
+    targets, leaked = ([one.named(part.images) for one in both] for part in (few, own))
     return _Copies("one key", targets, leaked, sizes, trained)
 
 
