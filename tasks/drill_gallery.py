@@ -23,7 +23,7 @@ from avih.evaluation.summary import COUNTED, ROUNDING
 from avih.gallery import is_signed
 from avih.recovery import Opening, Picture, check_recovery
 from avih.settings import Recovery
-from avih.shards import file_sha256, iter_samples, read_done, read_rows
+from avih.shards import iter_samples, read_done, read_rows
 from tasks import opened
 from tasks.attack_pairs import shards_of
 from tasks.drill_record import LABEL, Damage, DrillRecord, drill_path
@@ -33,7 +33,7 @@ from tasks.protect_shard import protected_address
 from tasks.records import Place
 from tasks.recovered_originals import EXACT, NOTE
 from tasks.signed_json import write_signed
-from tasks.stored import stored_of
+from tasks.stored import genuine
 
 SAMPLE = 20
 _LOT = secrets.SystemRandom()  # the system's entropy: no seed, no draw that could be foretold
@@ -163,26 +163,24 @@ def _drill_shard(
     rows = read_rows(place.folder, address)
     drawn = rows[rows.status.isin(COUNTED)].iloc[positions].set_index("image_id")
     names = frozenset(str(name) for name in drawn.index)
-    samples = {one.key: one.files for one in iter_samples(place.folder, address) if one.key in names}
+    samples = {one.key: one for one in iter_samples(place.folder, address) if one.key in names}
     originals = dict(iter_originals(place, number, images=names))
     found.stand_ins += _stand_ins(place, number, names)
     for image in sorted(names):
-        files, original = samples.get(image), originals.get(image)
-        if files is None or original is None:
-            missing = "its shard holds no such sample" if files is None else "no sealed original was kept"
+        sample, original = samples.get(image), originals.get(image)
+        if sample is None or original is None:
+            missing = "its shard holds no such sample" if sample is None else "no sealed original was kept"
             found.not_recovered[image] = missing
-        elif file_sha256(files) != drawn.file_sha256[image]:
-            found.not_recovered[image] = "the stored picture is not the one of its row"
+            continue
+        try:
+            stored = genuine(sample, expected=drawn.file_sha256[image])
+            if stored.pixels.shape != original.shape:
+                raise IntegrityError("the stored picture has another size than its original")
+            (picture,) = key.recover([stored], recovery)
+        except (IntegrityError, KeyRefused) as error:
+            found.not_recovered[image] = str(error)
         else:
-            try:
-                stored = stored_of(image, files)
-                if stored.pixels.shape != original.shape:
-                    raise IntegrityError("the stored picture has another size than its original")
-                (picture,) = key.recover([stored], recovery)
-            except (IntegrityError, KeyRefused) as error:
-                found.not_recovered[image] = str(error)
-            else:
-                found.compare(image, original, picture)
+            found.compare(image, original, picture)
 
 
 def _stand_ins(place: Place, number: int, names: frozenset[str]) -> int:

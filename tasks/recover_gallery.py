@@ -1,5 +1,6 @@
 """Give the pictures back: recover stored images of a version into a private folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from avih.atomic import write_bytes
@@ -7,20 +8,53 @@ from avih.errors import IntegrityError, KeyRefused, UsageError
 from avih.images import encode_png
 from avih.recovery import check_recovery
 from avih.settings import Recovery
-from avih.shards import file_sha256, iter_samples, read_rows
+from avih.shards import iter_samples, read_rows
 from tasks import opened
 from tasks.progress import advance
 from tasks.protect_shard import protected_address
 from tasks.records import Place, Record
-from tasks.stored import stored_of
+from tasks.stored import genuine
 
 
 class Recovered(Record):
-    """How many images were written where, and how many were refused."""
+    """How many images were written where, which were refused, and why shards were left out."""
 
     folder: str
     written: int
     refused: tuple[str, ...]
+    damaged: tuple[str, ...] = ()
+
+
+def recover_shards(
+    *,
+    place: Place,
+    key_id: str,
+    numbers: Sequence[int],
+    recovery: Recovery,
+    folder: Path,
+    images: frozenset[str] | None,
+) -> Recovered:
+    """Recover the images of several shards; a damaged one is named, and costs its own images alone.
+
+    Raises:
+        KeyRefused: the key's state does not allow it, or the passphrase is wrong.
+        IntegrityError: the key is damaged.
+    """
+    opened.opening(place, key_id=key_id, recovery=recovery, purpose="recover")  # a key's damage is no shard's
+    written, refused, damaged = 0, list[str](), list[str]()
+    for number in numbers:
+        if images is not None and written + len(refused) == len(images):
+            break
+        try:
+            part = recover_shard(
+                place=place, key_id=key_id, number=number, recovery=recovery, folder=folder, images=images
+            )
+        except IntegrityError as error:
+            damaged.append(f"shard {number}: {error}")
+            continue
+        written += part.written
+        refused += part.refused
+    return Recovered(folder=str(folder), written=written, refused=tuple(refused), damaged=tuple(damaged))
 
 
 def recover_shard(
@@ -45,11 +79,8 @@ def recover_shard(
         if images is not None and sample.key not in images:
             continue
         advance("recover")
-        if file_sha256({"png": sample.files["png"]}) != expected.get(sample.key):
-            refused.append(sample.key)
-            continue
         try:
-            (picture,) = key.recover([stored_of(sample.key, sample.files)], recovery)
+            (picture,) = key.recover([genuine(sample, expected=expected.get(sample.key))], recovery)
         except (IntegrityError, KeyRefused):
             refused.append(sample.key)
             continue

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from avih.errors import IntegrityError, UsageError
 from avih.gallery import Promotion
 from avih.naming import Store
+from tasks.night_record import NightRecord
 from tasks.records import Record
 from tasks.signed_json import ROTATION_LABEL, SIGNATURE, read_signed
 from tasks.status_parts import Lock, Signature, days_since, signature
@@ -18,10 +19,10 @@ from tasks.status_parts import Lock, Signature, days_since, signature
 NIGHT: Final = "nightly re-protection"  # reason of a promotion, and purpose of a lock
 ROTATION: Final = "rotation: "  # how the reason of a promotion begins
 NIGHT_FLOW, ROTATION_FLOW = "nightly-reprotect", "rotate-keys"
-NO_WORD: Final = "it changed nothing, or it was killed: the store keeps no word of such nights"
+NO_WORD: Final = "it never came to its end: killed, or of an earlier release that kept no word of nights"
 
-Outcome = Literal["unknown", "running", "went live", "failed"]
-SAYING: Final[tuple[Outcome, ...]] = ("unknown", "running", "went live", "failed")
+Outcome = Literal["unknown", "running", "changed nothing", "went live", "failed"]
+SAYING: Final[tuple[Outcome, ...]] = ("unknown", "running", "changed nothing", "went live", "failed")
 
 
 class Failure(Record):
@@ -56,10 +57,16 @@ class UnderWay(Record):
 
 
 def last_night(
-    promotions: Sequence[Promotion], failures: Sequence[Failure], lock: Lock | None, now: datetime
+    promotions: Sequence[Promotion],
+    failures: Sequence[Failure],
+    record: NightRecord | None,
+    lock: Lock | None,
+    now: datetime,
 ) -> Event | None:
-    """Return the newest trace of a night, the lock's last holder included."""
+    """Return the newest trace of a night, its own record and the lock's last holder included."""
     events = _traces(promotions, failures, NIGHT_FLOW, lambda one: one.reason == NIGHT, now)
+    if record is not None and not record.changed_anything:
+        events.append(_event(record.time, "changed nothing", record.version, now))
     if lock and lock.purpose == NIGHT and lock.since:
         running = lock.state == "held"
         about = "" if running else NO_WORD

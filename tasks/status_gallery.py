@@ -11,6 +11,7 @@ from avih.errors import AvihError, IntegrityError
 from avih.gallery import History, Promotion, VersionState, list_versions, read_history
 from avih.manifest import read_manifest
 from avih.naming import Store
+from tasks.night_record import read_night
 from tasks.records import Record
 from tasks.status_disk import folder_size
 from tasks.status_events import Event, Failure, UnderWay, last_night, last_rotation, rotation_under_way
@@ -114,12 +115,13 @@ def read_gallery(
         otherwise=None,
     )
     looked: dict[str, Any] = {**at, "mac_key": mac_key, "now": now, "otherwise": None}
+    night = tried(read_night, **at, mac_key=mac_key, otherwise=None)
     drills = [tried(read_drilled, version=name, **looked) for name in store.versions(gallery)]
     audits = [tried(read_audited, version=name, **looked) for name in store.versions(gallery)]
     return GalleryStatus(
         gallery=gallery, live=live, versions=tuple(versions), lock=lock, rotation=rotation, alerts=own,
         key=tried(read_key, store, key_id, mac_key=mac_key, now=now, otherwise=None) if key_id else None,
-        last_night=last_night(history.promotions, own, lock, now),
+        last_night=last_night(history.promotions, own, night, lock, now),
         last_rotation=last_rotation(history.promotions, own, now),
         last_drill=_newest(drills), last_audit=_newest(audits),
         unfinished=tuple(_unfinished(store, gallery, one.version) for one in versions if one.state == "begun"),

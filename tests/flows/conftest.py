@@ -8,6 +8,8 @@ import pytest
 
 from avih.naming import Store
 from avih.settings import EvaluateSettings, IndexSettings, KeySettings, RunSettings
+from small_audit import copied, light_gallery
+from small_methods import Gallery
 from small_source import write_source
 from tasks import opened
 from tasks.records import Place, RecogniserChoice
@@ -81,3 +83,15 @@ def copy(made: Made, tmp_path: Path) -> Made:
     save_run(record.model_copy(update={"source": str(tmp_path / "photos")}), store=place)
     opened.forget()
     return Made(tmp_path / "store", tmp_path / "photos", made.result)
+
+
+@pytest.fixture(scope="session")
+def light(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Gallery:
+    """Eight pictures in two shards, live; they come back exactly. Read it, do not change it."""
+    return light_gallery(tmp_path_factory.mktemp("light"))
+
+
+@pytest.fixture
+def own(light: Gallery, tmp_path: Path) -> Gallery:
+    """A copy of the light gallery to change at will."""
+    return copied(light, tmp_path)

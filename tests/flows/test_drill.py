@@ -30,7 +30,6 @@ from avih.shards import read_rows
 from flows.alerts import read_alerts
 from flows.cli.main import app
 from flows.drill_gallery import drill_gallery_flow
-from small_audit import copied, light_gallery
 from small_drill import PHOTOS, call, drill, flip, kept, replace_pictures, with_noise
 from small_methods import Gallery
 from tasks import opened
@@ -42,31 +41,20 @@ from tasks.protect_shard import protected_address
 from tasks.run_record import load_run, save_run
 
 
-@pytest.fixture(scope="module")
-def light(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Gallery:
-    """Eight pictures in two shards; they come back exactly. Read it, do not change it."""
-    return light_gallery(tmp_path_factory.mktemp("light"))
-
-
-@pytest.fixture
-def copy(light: Gallery, tmp_path: Path) -> Gallery:
-    return copied(light, tmp_path)
-
-
-def test_a_drill_passes_and_its_outcome_is_kept_signed(copy):
-    shown = call(copy, "--sample", "5", "--json")
+def test_a_drill_passes_and_its_outcome_is_kept_signed(own):
+    shown = call(own, "--sample", "5", "--json")
     assert shown.exit_code == 0, shown.output
     facts = json.loads(shown.stdout)
-    record = kept(copy)
+    record = kept(own)
     assert DrillRecord.model_validate(facts) == record
-    assert (record.gallery, record.version, record.key_id) == ("people", "v0001", copy.key_id)
+    assert (record.gallery, record.version, record.key_id) == ("people", "v0001", own.key_id)
     assert (record.sample, record.compared, record.protected) == (5, 5, PHOTOS)
     assert (record.passed, record.exact, record.mean_ssim_d, record.lowest_ssim_d) == (True, True, 1.0, 1.0)
     assert record.failing == () and record.stand_ins == 0
-    path = drill_path(copy.store, gallery="people", version="v0001")
+    path = drill_path(own.store, gallery="people", version="v0001")
     assert [one.stat().st_mode & 0o777 for one in (path.parent, path)] == [0o700, 0o600]
     assert [file.name for file in path.parent.iterdir()] == ["summary.json"]
-    read = call(copy)
+    read = call(own)
     assert read.exit_code == 0 and "the pictures come back" in read.stdout
     assert f"{PHOTOS} of {PHOTOS}" in read.stdout  # the sample is larger than the gallery
 
@@ -105,7 +93,7 @@ def test_the_figures_of_a_keyed_gallery_are_those_of_its_rows(made, tmp_path):
     assert code == 4 and set(record.below) == poor and 0 < len(poor) < len(rows)
 
 
-def test_each_drill_draws_others(copy, monkeypatch):
+def test_each_drill_draws_others(own, monkeypatch):
     looked: list[frozenset[str]] = []
     real = drill_gallery.__globals__["iter_originals"]
 
@@ -116,30 +104,30 @@ def test_each_drill_draws_others(copy, monkeypatch):
     monkeypatch.setitem(drill_gallery.__globals__, "iter_originals", watched)
     for _ in range(40):
         looked.append(frozenset())
-        assert drill(copy, sample=3).compared == 3
+        assert drill(own, sample=3).compared == 3
     assert {len(names) for names in looked} == {3}
     # 56 samples of 3 can be drawn; that 40 draws give fewer than 10 of them, or leave a picture out, is
     # less likely than one in a million.
-    assert len(set(looked)) >= 10 and frozenset.union(*looked) == set(copy.originals())
+    assert len(set(looked)) >= 10 and frozenset.union(*looked) == set(own.originals())
 
 
-def test_pictures_that_come_back_as_others_are_named_and_the_exit_code_is_4(copy):
-    record = load_run(store=copy.store, gallery="people")
+def test_pictures_that_come_back_as_others_are_named_and_the_exit_code_is_4(own):
+    record = load_run(store=own.store, gallery="people")
     usual = record.settings.evaluate.model_copy(update={"limits": Limits()})
     save_run(record.model_copy(update={"settings": record.settings.model_copy(update={"evaluate": usual})}),
-             store=copy.store)  # fmt: skip
-    changed = replace_pictures(copy, with_noise)
-    failed = call(copy, "--json")
+             store=own.store)  # fmt: skip
+    changed = replace_pictures(own, with_noise)
+    failed = call(own, "--json")
     assert failed.exit_code == 4
     facts = json.loads(failed.stdout)
     assert sorted(facts["below"]) == sorted(facts["inexact"]) == sorted(changed) and len(changed) == 2
     assert facts["passed"] is False and facts["lowest_ssim_d"] < 0.2 < 0.7 < facts["mean_ssim_d"] < 0.8
-    assert kept(copy).failing == tuple(sorted(changed))
-    read = call(copy)
+    assert kept(own).failing == tuple(sorted(changed))
+    read = call(own)
     assert read.exit_code == 4 and all(f"{name}: " in read.stdout for name in changed)
     assert "NOT ALL PICTURES COME BACK" in read.stdout
     # With a threshold that anything passes, what has to be exact still has to be.
-    assert call(copy, "--threshold", "-1").exit_code == 4
+    assert call(own, "--threshold", "-1").exit_code == 4
 
 
 @pytest.mark.parametrize(
@@ -155,12 +143,12 @@ def test_what_cannot_be_drilled_is_told_with_exit_code_2(light, given, told):
     assert failed.exit_code == 2 and told in " ".join(failed.stderr.split()) and not failed.stdout
 
 
-def test_a_gallery_that_somebody_works_on_is_left_alone(copy):
+def test_a_gallery_that_somebody_works_on_is_left_alone(own):
     context = multiprocessing.get_context("fork")
     held, done = context.Event(), context.Event()
 
     def hold() -> None:
-        with gallery_lock(copy.store, "people", purpose="an erasure"):
+        with gallery_lock(own.store, "people", purpose="an erasure"):
             held.set()
             done.wait()
 
@@ -168,75 +156,75 @@ def test_a_gallery_that_somebody_works_on_is_left_alone(copy):
     other.start()
     try:
         assert held.wait(60)
-        busy = call(copy)
+        busy = call(own)
         assert busy.exit_code == 1 and "an erasure" in busy.stderr
     finally:
         done.set()
         other.join()
-    assert kept(copy) is None
+    assert kept(own) is None
 
 
-def test_a_scheduled_drill_that_fails_is_an_alert_without_names(copy):
-    changed = replace_pictures(copy, with_noise)
+def test_a_scheduled_drill_that_fails_is_an_alert_without_names(own):
+    changed = replace_pictures(own, with_noise)
     with pytest.raises(DrillFailed, match="2 that did not"):
-        drill_gallery_flow(store=str(copy.store.root), gallery="people", threshold=0.88)
-    flip(copy.folder() / "00001.tar", 3000)
+        drill_gallery_flow(store=str(own.store.root), gallery="people", threshold=0.88)
+    flip(own.folder() / "00001.tar", 3000)
     with pytest.raises(IntegrityError, match="v0001/00001"):
-        drill_gallery_flow(store=str(copy.store.root), gallery="people")
-    alerts = read_alerts(copy.store)
+        drill_gallery_flow(store=str(own.store.root), gallery="people")
+    alerts = read_alerts(own.store)
     assert [alert.flow for alert in alerts] == ["drill-gallery"] * 2
     told = " ".join(alert.error for alert in alerts)
     assert "DrillFailed" in told and "IntegrityError" in told
     assert not [name for name in changed if name in told]
-    assert kept(copy).failing == tuple(sorted(changed))
+    assert kept(own).failing == tuple(sorted(changed))
 
 
-def test_no_picture_no_path_and_no_name_leaves_the_store_s_private_places(copy, caplog):
+def test_no_picture_no_path_and_no_name_leaves_the_store_s_private_places(own, caplog):
     caplog.set_level(logging.DEBUG)
-    changed = replace_pictures(copy, with_noise)
-    run = drill_gallery_flow(store=str(copy.store.root), gallery="people", enforce=False)
-    assert run.failing == tuple(sorted(changed)) and call(copy).exit_code == 4
+    changed = replace_pictures(own, with_noise)
+    run = drill_gallery_flow(store=str(own.store.root), gallery="people", enforce=False)
+    assert run.failing == tuple(sorted(changed)) and call(own).exit_code == 4
     needles: dict[str, bytes] = {}
-    for name, picture in copy.originals().items():
+    for name, picture in own.originals().items():
         png = encode_png(picture)
         needles |= {f"rows of {name}": picture[50:53].tobytes(), f"png of {name}": png[200:260]}
-    names = {f"id {name}": name.encode() for name in copy.originals()}
-    written = drill_path(copy.store, gallery="people", version="v0001")
-    homes = [copy.store.mlflow, copy.store.prefect, copy.store.alerts, Path(os.environ["PREFECT_HOME"])]
+    names = {f"id {name}": name.encode() for name in own.originals()}
+    written = drill_path(own.store, gallery="people", version="v0001")
+    homes = [own.store.mlflow, own.store.prefect, own.store.alerts, Path(os.environ["PREFECT_HOME"])]
     files = [path for home in homes for path in home.rglob("*") if path.is_file()]
     for path in [*files, written]:
         data = path.read_bytes()
         # Ids are in the record, which is the owner's, and where the run that made the gallery put them.
-        there = path == written or copy.store.mlflow in path.parents
+        there = path == written or own.store.mlflow in path.parents
         wanted = needles if there else needles | names
         assert not [name for name, needle in wanted.items() if needle in data], path
-    assert not [name for name in copy.originals() if name in caplog.text]
+    assert not [name for name in own.originals() if name in caplog.text]
     assert set(written.parent.iterdir()) == {written}
 
 
-def test_prefect_is_told_figures_and_no_name(copy):
-    changed = replace_pictures(copy, with_noise)
+def test_prefect_is_told_figures_and_no_name(own):
+    changed = replace_pictures(own, with_noise)
     with pytest.raises(DrillFailed):
-        drill_gallery_flow(store=str(copy.store.root), gallery="people", threshold=0.88)
+        drill_gallery_flow(store=str(own.store.root), gallery="people", threshold=0.88)
     with get_client(sync_client=True) as prefect:
         drills = FlowFilter(name=FlowFilterName(any_=["drill-gallery"]))
         found = prefect.read_flow_runs(flow_filter=drills)
-        (run,) = [one for one in found if str(copy.store.root) in str(one.parameters)]
+        (run,) = [one for one in found if str(own.store.root) in str(one.parameters)]
         only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
         (shown,) = [one for one in prefect.read_artifacts(artifact_filter=only) if one.key == "drill"]
         logs = prefect.read_logs(log_filter=LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])))
         work = prefect.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
     told = " ".join(one.model_dump_json() for one in [run, shown, *logs, *work])
     assert '"failed' in told and "mean_ssim_d" in shown.data and run.state.type.value == "FAILED"
-    assert work and not [name for name in copy.originals() if name in told] and changed
+    assert work and not [name for name in own.originals() if name in told] and changed
 
 
-def test_an_erased_person_is_in_no_record_of_a_drill(copy):
-    changed = replace_pictures(copy, with_noise)
-    call(copy)
-    assert kept(copy).failing == tuple(sorted(changed))
-    done = sign_and_erase(copy, changed[0].split("__")[0])
-    assert done.found == () and kept(copy) is None
+def test_an_erased_person_is_in_no_record_of_a_drill(own):
+    changed = replace_pictures(own, with_noise)
+    call(own)
+    assert kept(own).failing == tuple(sorted(changed))
+    done = sign_and_erase(own, changed[0].split("__")[0])
+    assert done.found == () and kept(own) is None
 
 
 def sign_and_erase(gallery: Gallery, person: str):

@@ -1,11 +1,15 @@
 """Every night: only what changed is protected, the rest stays byte for byte, and a bad night changes nothing."""
 
 import json
+import os
+import subprocess
+import sys
 import tarfile
 
 import pandas as pd
 import pytest
 
+from avih.atomic import temporary_name
 from avih.datasets.synthetic import SyntheticFaces
 from avih.errors import KeyRefused, QualityBelowLimits
 from avih.gallery import read_history
@@ -64,7 +68,9 @@ def test_a_night_without_changes_does_nothing_and_says_so(copy):
     before = snapshot(copy)
     done = nightly(copy)
     assert (done.changed_anything, done.version, done.made) == (False, "v0001", None)
-    assert snapshot(copy) == before
+    after = snapshot(copy)
+    assert after.keys() - before.keys() == {"1_index/people/night.json"}
+    assert after | before == after
 
 
 def test_only_what_changed_is_protected_and_the_rest_stays_byte_for_byte(copy):
@@ -129,16 +135,20 @@ def test_a_key_that_may_not_protect_stops_the_night_and_nothing_else(copy):
     assert current(copy) == "v0001"
 
 
-def test_two_jobs_on_one_gallery_are_refused(copy):
-    import subprocess
-    import sys
-
+def test_two_jobs_on_one_gallery_are_refused_and_the_first_tidies_up(copy):
     code = "import sys; from pathlib import Path; from avih.naming import Store\n"
     code += "from tasks.gallery_lock import GalleryBusy, gallery_lock\n"
     code += "try:\n    with gallery_lock(Store(Path(sys.argv[1])), 'people', purpose='x'): print('free')\n"
     code += "except GalleryBusy as busy: print(busy)"
     ask = [sys.executable, "-c", code, str(copy.store)]
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    name = temporary_name(copy.store / "5_evaluated" / "people" / "timing.json")
+    left = name.with_name(name.name.replace(f"-{os.getpid()}-", f"-{int(dead.stdout)}-"))
+    left.write_bytes(b"of a job that was killed")
     with gallery_lock(Store(copy.store), "people", purpose="a test"):
+        assert not left.exists()
         busy = subprocess.run(ask, capture_output=True, text=True, check=True).stdout
         with gallery_lock(Store(copy.store), "people", purpose="a flow inside"):
             pass

@@ -11,7 +11,7 @@ import pytest
 
 from avih.erasing import sign_again
 from avih.keys import KeyStore
-from small_audit import copied, light_gallery, tiny_lab
+from small_audit import tiny_lab
 from small_methods import Gallery
 from small_status import call, facts, fail_flow, people, read
 from tasks import opened
@@ -19,17 +19,6 @@ from tasks.drill_gallery import drill_gallery
 from tasks.drill_record import drill_path
 from tasks.status_parts import days_since, read_drilled
 from unorchestrated import without_prefect
-
-
-@pytest.fixture(scope="module")
-def light(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
-    """Eight pictures, live; read it, do not change it."""
-    return light_gallery(tmp_path_factory.mktemp("light"))
-
-
-@pytest.fixture
-def copy(light: Gallery, tmp_path: Path) -> Gallery:
-    return copied(light, tmp_path)
 
 
 def contents(root: Path) -> dict[str, tuple[bytes, int]]:
@@ -62,20 +51,20 @@ def test_an_empty_store_is_told_and_none_is_refused(tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_live_gallery_is_told_whole_and_not_changed(copy):
+def test_a_live_gallery_is_told_whole_and_not_changed(own):
     with tiny_lab():
         from flows.audit_gallery import audit_gallery_flow
 
         with without_prefect():
-            audit_gallery_flow.fn(store=str(copy.store.root), gallery="people")
-    drilled = drill(copy)
-    before = contents(copy.store.root)
-    found = facts(copy)
-    assert contents(copy.store.root) == before
+            audit_gallery_flow.fn(store=str(own.store.root), gallery="people")
+    drilled = drill(own)
+    before = contents(own.store.root)
+    found = facts(own)
+    assert contents(own.store.root) == before
     assert (found["signatures"], found["why_unchecked"], found["problems"]) == ("checked", "", [])
     (gallery,) = found["galleries"]
     live, key = gallery["live"], gallery["key"]
-    assert (live["version"], live["key_id"], live["signature"]) == ("v0001", copy.key_id, "checked")
+    assert (live["version"], live["key_id"], live["signature"]) == ("v0001", own.key_id, "checked")
     assert (live["age_days"], live["images"]) == (0, {"below_quality": 8})
     assert [(one["version"], one["state"], one["photos"]) for one in gallery["versions"]] == [
         ("v0001", "current", 8)
@@ -95,32 +84,32 @@ def test_a_live_gallery_is_told_whole_and_not_changed(copy):
     assert gallery["lock"]["state"] == "free" and gallery["problems"] == gallery["waiting"] == []
     assert gallery["last_night"] is gallery["last_rotation"] is gallery["rotation"] is None
     used = found["disk"]["used"]
-    files = [path for path in (copy.store.root / "4_protected").rglob("*") if path.is_file()]
+    files = [path for path in (own.store.root / "4_protected").rglob("*") if path.is_file()]
     assert used["4_protected"] == sum(path.stat().st_size for path in files) > 0
     assert {"1_index", "2_aligned", "3_keys", "4_protected", "5_evaluated", "7_audited", "mlflow"} <= set(
         used
     )
 
 
-def test_people_read_the_same_in_a_table_without_colours_in_a_pipe(copy):
-    drill(copy)
-    fail_flow(copy, "nightly-reprotect", "IntegrityError: [a stored] file")
-    text = call(copy.store.root).stdout
+def test_people_read_the_same_in_a_table_without_colours_in_a_pipe(own):
+    drill(own)
+    fail_flow(own, "nightly-reprotect", "IntegrityError: [a stored] file")
+    text = call(own.store.root).stdout
     words = " ".join(text.replace("│", " ").split())
     for told in (
-        "v0001 current", "passed", copy.key_id, "8 of", "0 protected, 0 failed, 0 skipped, 8 below quality",
+        "v0001 current", "passed", own.key_id, "8 of", "0 protected, 0 failed, 0 skipped, 8 below quality",
         "IntegrityError: [a stored] file", "free on the disk", "temporary files none",
     ):  # fmt: skip
         assert told in words, told
     assert "\x1b[" not in text
 
 
-def test_without_a_passphrase_what_is_signed_is_unchecked_and_nobody_is_asked(copy, monkeypatch):
-    drill(copy)
+def test_without_a_passphrase_what_is_signed_is_unchecked_and_nobody_is_asked(own, monkeypatch):
+    drill(own)
     no_passphrase(monkeypatch)
     asked = subprocess.run(
         [sys.executable, "-c", "from flows.cli.main import main; main()", "status", "--json", "--store",
-         str(copy.store.root)],
+         str(own.store.root)],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
@@ -130,90 +119,90 @@ def test_without_a_passphrase_what_is_signed_is_unchecked_and_nobody_is_asked(co
     (gallery,) = found["galleries"]
     assert gallery["live"]["signature"] == gallery["last_drill"]["signature"] == "unchecked"
     assert gallery["live"]["images"] == {"below_quality": 8} and gallery["key"]["state"] == "active"
-    read = call(copy.store.root)
+    read = call(own.store.root)
     assert "signatures are unchecked" in read.stderr and "unchecked" in read.stdout
 
 
-def test_a_wrong_passphrase_is_told_and_checks_nothing(copy, monkeypatch):
+def test_a_wrong_passphrase_is_told_and_checks_nothing(own, monkeypatch):
     monkeypatch.setenv("AVIH_PASSPHRASE", "another horse battery staple")
-    found = facts(copy)
+    found = facts(own)
     assert found["signatures"] == "unchecked" and found["why_unchecked"]
     assert found["galleries"][0]["live"]["version"] == "v0001"
 
 
-def test_an_altered_drill_is_not_believed(copy, monkeypatch):
-    drill(copy)
-    path = drill_path(copy.store, gallery="people", version="v0001")
+def test_an_altered_drill_is_not_believed(own, monkeypatch):
+    drill(own)
+    path = drill_path(own.store, gallery="people", version="v0001")
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"sample": 8, "passed": True}))
-    found = people(copy)
+    found = people(own)
     (problem,) = found["problems"]
     assert found["last_drill"] is None and "summary.json" in problem and "altered" in problem
-    assert "PROBLEMS" in read(copy)
+    assert "PROBLEMS" in read(own)
     path.write_text(json.dumps(content | {"version": "v0002"}))
     no_passphrase(monkeypatch)
-    found = people(copy)
+    found = people(own)
     assert found["last_drill"] is None and "another version's" in found["problems"][0]
     path.write_text("{")
-    assert "damaged" in people(copy)["problems"][0]
+    assert "damaged" in people(own)["problems"][0]
 
 
-def test_altered_promotions_are_not_believed(copy, monkeypatch):
-    path = copy.store.current("people")
+def test_altered_promotions_are_not_believed(own, monkeypatch):
+    path = own.store.current("people")
     path.write_text(path.read_text().replace('"reason": "', '"reason": "rotation: '))
-    found = people(copy)
+    found = people(own)
     assert found["live"] is None and found["last_rotation"] is None and "altered" in found["problems"][0]
-    assert found["key"]["key_id"] == copy.key_id  # the newest version's
+    assert found["key"]["key_id"] == own.key_id  # the newest version's
     no_passphrase(monkeypatch)
-    found = people(copy)
+    found = people(own)
     assert found["live"]["signature"] == "unchecked" and found["last_rotation"]["outcome"] == "went live"
 
 
-def test_an_older_manifest_in_place_of_the_promoted_one_is_a_problem(copy):
-    for path in copy.folder().glob("00001.*"):
+def test_an_older_manifest_in_place_of_the_promoted_one_is_a_problem(own):
+    for path in own.folder().glob("00001.*"):
         path.unlink()
-    sign_again(store=copy.store, gallery="people", version="v0001", key_id=copy.key_id, numbers=[0],
-               mac_key=opened.vault(copy.store.root).mac_key())  # fmt: skip
-    found = people(copy)
+    sign_again(store=own.store, gallery="people", version="v0001", key_id=own.key_id, numbers=[0],
+               mac_key=opened.vault(own.store.root).mac_key())  # fmt: skip
+    found = people(own)
     assert found["live"]["images"] is None and "went live" in found["problems"][0]
 
 
-def test_a_failed_drill_says_so_with_its_age(copy):
-    drill(copy, threshold=1.0)
-    path = copy.folder() / "00001.tar"
+def test_a_failed_drill_says_so_with_its_age(own):
+    drill(own, threshold=1.0)
+    path = own.folder() / "00001.tar"
     path.write_bytes(path.read_bytes()[:-512])
-    assert not drill_gallery(place=copy.place(), key_id=copy.key_id, recovery="inverse", sample=8,
+    assert not drill_gallery(place=own.place(), key_id=own.key_id, recovery="inverse", sample=8,
                              threshold=0.5).passed  # fmt: skip
-    last = people(copy)["last_drill"]
+    last = people(own)["last_drill"]
     assert (last["passed"], last["damaged"]) == (False, 1)
-    assert "FAILED" in read(copy)
-    mac_key = opened.vault(copy.store.root).mac_key()
+    assert "FAILED" in read(own)
+    mac_key = opened.vault(own.store.root).mac_key()
     later = datetime.now(UTC) + timedelta(days=40, hours=1)
-    found = read_drilled(store=copy.store, gallery="people", version="v0001", mac_key=mac_key, now=later)
+    found = read_drilled(store=own.store, gallery="people", version="v0001", mac_key=mac_key, now=later)
     assert found.age_days == 40
 
 
-def test_alerts_that_cannot_be_read_are_a_problem_of_the_store(copy):
-    copy.store.alerts.mkdir()
-    (copy.store.alerts / "notes.json").write_text("{}")
-    found = facts(copy)
+def test_alerts_that_cannot_be_read_are_a_problem_of_the_store(own):
+    own.store.alerts.mkdir()
+    (own.store.alerts / "notes.json").write_text("{}")
+    found = facts(own)
     assert "notes.json" in found["problems"][0] and found["galleries"][0]["live"]["version"] == "v0001"
 
 
-def test_a_key_s_state_and_an_erasure_cut_short_are_told(copy):
-    KeyStore(copy.store.keys).transition(copy.key_id, "compromised", actor="test", reason="test")
-    journal = copy.store.erased("people").with_name("erasing.json")
+def test_a_key_s_state_and_an_erasure_cut_short_are_told(own):
+    KeyStore(own.store.keys).transition(own.key_id, "compromised", actor="test", reason="test")
+    journal = own.store.erased("people").with_name("erasing.json")
     journal.write_text("{}")
-    found = people(copy)
+    found = people(own)
     assert found["key"]["state"] == "compromised" and "erasure was cut short" in found["problems"][0]
-    budget = copy.store.keys / f"{copy.key_id}.budget.json"
+    budget = own.store.keys / f"{own.key_id}.budget.json"
     count = budget.read_text()
     budget.write_text(count.replace(": 4", ": 1"))
-    found = people(copy)
+    found = people(own)
     assert found["key"] is None and "altered" in found["problems"][0]
     budget.write_text(count)
-    (copy.store.keys / f"{copy.key_id}.json").write_text("{}")
-    found = people(copy)
+    (own.store.keys / f"{own.key_id}.json").write_text("{}")
+    found = people(own)
     assert found["key"] is None and found["live"]["version"] == "v0001" and len(found["problems"]) == 2
 
 
@@ -225,9 +214,9 @@ def test_ages_are_whole_days_and_what_is_no_time_has_none():
     assert days_since("yesterday", now) is days_since(None, now) is None
 
 
-def test_a_folder_that_is_no_gallery_of_ours_does_not_end_the_command(copy):
-    (copy.store.root / "1_index" / "staff" / "v0001").mkdir(parents=True)
-    found = facts(copy)
+def test_a_folder_that_is_no_gallery_of_ours_does_not_end_the_command(own):
+    (own.store.root / "1_index" / "staff" / "v0001").mkdir(parents=True)
+    found = facts(own)
     assert [one["gallery"] for one in found["galleries"]] == ["people", "staff"]
     staff = found["galleries"][1]
     assert staff["live"] is None and staff["versions"] == [] and "no index" in staff["problems"][0]
