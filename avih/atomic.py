@@ -12,17 +12,25 @@ import logging
 import os
 import re
 import secrets
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from avih.errors import UsageError
+from avih.mirror.seam import sending
 
 logger = logging.getLogger(__name__)
 Maker = Literal["ended", "running", "unknown"]
 
-_PARTIAL = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.part", re.DOTALL)
+# SQLite puts a journal beside a database that is being made.
+_PARTIAL = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.part(-journal)?", re.DOTALL)
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a name beside ``path`` that says which process it belongs to."""
+    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.part")
 
 
 @contextlib.contextmanager
@@ -32,7 +40,7 @@ def partial_file(path: Path) -> Iterator[Path]:
     Only the owner may read it until ``settle`` gives it its final mode.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.part")
+    temporary = temporary_name(path)
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
         yield temporary
@@ -65,14 +73,33 @@ def atomic_file(path: Path, mode: int = 0o644) -> Iterator[Path]:
     with partial_file(path) as temporary:
         yield temporary
         settle(temporary, mode=mode)
-        temporary.replace(path)
-        sync_folder(path.parent)
+        with sending(path):
+            temporary.replace(path)
+            sync_folder(path.parent)
 
 
 def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file of these bytes, or leave what was there."""
     with atomic_file(path, mode) as temporary:
         temporary.write_bytes(data)
+
+
+def remove(path: Path) -> bool:
+    """Remove a file for good, wherever else its store lies; tell whether it was there."""
+    with sending(path):
+        there = path.exists() or path.is_symlink()
+        path.unlink(missing_ok=True)
+        if there:
+            sync_folder(path.parent)
+    return there
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with all that is in it, wherever else its store lies; done files go first."""
+    files = [path for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
+    with sending(*sorted(files, key=lambda path: (not path.name.endswith(".done.json"), path))):
+        shutil.rmtree(folder)
+        sync_folder(folder.parent)
 
 
 def json_bytes(content: object) -> bytes:
@@ -111,6 +138,13 @@ def remove_leftovers(folder: Path) -> list[Path]:
     return removed
 
 
+def remove_leftovers_below(*roots: Path) -> list[Path]:
+    """Delete what killed processes of this machine left in some folders and in all that are below them."""
+    return [
+        path for root in roots for folder, _, _ in os.walk(root) for path in remove_leftovers(Path(folder))
+    ]
+
+
 def maker_of(name: str) -> Maker:
     """Say whether the process that made a temporary file of this name ended or is running.
 
@@ -123,14 +157,17 @@ def maker_of(name: str) -> Maker:
 
 
 def runs_here(process: int) -> bool:
-    """Tell whether a process of this machine is running."""
+    """Tell whether a process of this machine is running; a dead one that nobody asked about yet is not."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
         return True
-    return True
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):
+        return True
 
 
 @contextlib.contextmanager

@@ -1,4 +1,8 @@
-"""One job per gallery at a time: whoever writes to it holds its lock; the kernel frees that with the process."""
+"""One job per gallery at a time: whoever writes to it holds its lock; the kernel frees that with the process.
+
+In a store elsewhere a job holds it for all machines: a lock there that it renews, see
+``avih/mirror/locks.py``.
+"""
 
 import fcntl
 import json
@@ -7,16 +11,22 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import RLock
+from typing import get_args
 
+from avih.atomic import remove_leftovers_below
 from avih.errors import AvihError
-from avih.naming import Store
+from avih.json_text import read_json
+from avih.mirror import seam
+from avih.mirror.locks import STALE_SECONDS, LockBusy
+from avih.naming import KEYS_FOLDER, Stage, Store
 
 PATIENCE = 3600.0  # seconds that a scheduled job waits for another to end
 LOOK_SECONDS = 5.0  # how often a waiting job looks again
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 _held: Counter[str] = Counter()
 _guard = RLock()
@@ -44,29 +54,50 @@ def gallery_lock(store: Store, gallery: str, *, purpose: str, patience: float = 
     with _guard:
         if _held[name]:
             _held[name] += 1
-            descriptor = None
+            held = ExitStack()
         else:
-            descriptor = _wait(path, gallery, purpose, patience)
+            held = _wait(store, gallery, purpose, patience)
             _held[name] = 1
     try:
         yield
     finally:
         with _guard:
             _held[name] -= 1
-            if descriptor is not None:
-                os.close(descriptor)
+            held.close()
 
 
-def _wait(path: Path, gallery: str, purpose: str, patience: float) -> int:
+def _wait(store: Store, gallery: str, purpose: str, patience: float) -> ExitStack:
     """Take the lock; a scheduled job gives one that was begun by hand time to end."""
+    path = store.gallery_root("index", gallery) / ".lock"
     until = time.monotonic() + patience
     while True:
         try:
-            return _take(path, gallery, purpose)
+            with ExitStack() as held:
+                held.callback(os.close, _take(path, gallery, purpose))
+                held.enter_context(_everywhere(store, gallery, purpose))
+                remove_leftovers_below(*(store.gallery_root(stage, gallery) for stage in STAGES))
+                return held.pop_all()
         except GalleryBusy:
             if time.monotonic() >= until:
                 raise
             time.sleep(min(LOOK_SECONDS, patience))
+
+
+@contextmanager
+def _everywhere(store: Store, gallery: str, purpose: str) -> Iterator[None]:
+    """Hold the lock for the other machines of a store elsewhere, and see what they have done."""
+    try:
+        with seam.shared_lock(
+            store.gallery_root("index", gallery), purpose=purpose, patience=0.0, stale=STALE_SECONDS,
+            fresh=(f"{KEYS_FOLDER}/", *store.prefixes(gallery)),
+        ):  # fmt: skip
+            yield
+    except LockBusy as error:
+        raise GalleryBusy(
+            f"Expected gallery {gallery} to be free, got: {error.holder}. Wait for it to end. A job that was "
+            f"killed on another machine counts as ended {STALE_SECONDS / 60:g} minutes after its last sign "
+            "of life."
+        ) from None
 
 
 def _take(path: Path, gallery: str, purpose: str) -> int:
@@ -78,7 +109,8 @@ def _take(path: Path, gallery: str, purpose: str) -> int:
         holder = _holder(descriptor)
         os.close(descriptor)
         raise GalleryBusy(
-            f"Expected gallery {gallery} to be free, got: {holder}. Wait for it to end; the lock goes with it."
+            f"Expected gallery {gallery} to be free, got: {holder}. Wait for it to end; the lock goes with "
+            "it."
         ) from None
     now = datetime.now(UTC).isoformat(timespec="seconds")
     text = json.dumps({"purpose": purpose, "host": socket.gethostname(), "pid": os.getpid(), "since": now})
@@ -89,7 +121,7 @@ def _take(path: Path, gallery: str, purpose: str) -> int:
 
 def _holder(descriptor: int) -> str:
     try:
-        held = json.loads(os.pread(descriptor, 4096, 0))
+        held = read_json(os.pread(descriptor, 4096, 0))
         return f"{held['purpose']} by process {held['pid']} on {held['host']} since {held['since']}"
     except (ValueError, KeyError, TypeError):
         return "a process that has just begun"
