@@ -12,7 +12,7 @@ from PIL import Image, ImageFile
 from avih.datasets import Photo, Skipped, open_source
 from avih.errors import ImageRefused
 from avih.images import decode_photo, encode_png
-from bad_photos import (
+from benchmarks.bad_inputs.pictures import (
     PHOTO,
     PIXELS,
     REFUSED,

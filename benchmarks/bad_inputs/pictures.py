@@ -15,53 +15,53 @@ PHOTO = Image.fromarray(PIXELS)
 EXIF_ORIENTATION = 0x0112
 
 
-def encoded(kind, image=PHOTO, **options):
+def encoded(kind: str, image: Image.Image = PHOTO, **options: object) -> bytes:
     """Return the bytes of a picture file of one of Pillow's formats."""
     target = io.BytesIO()
     image.save(target, format=kind, **options)
     return target.getvalue()
 
 
-def chunk(kind, body):
+def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png(width, height, *, depth=8, colour=2, rows=b""):
+def png(width: int, height: int, *, depth: int = 8, colour: int = 2, rows: bytes = b"") -> bytes:
     """Return a PNG with this header, whatever its rows are."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def bad_checksum(data, kind):
+def bad_checksum(data: bytes, kind: bytes) -> bytes:
     at = data.index(kind) + 4 + int.from_bytes(data[data.index(kind) - 4 : data.index(kind)], "big")
     return data[:at] + bytes(4) + data[at + 4 :]
 
 
-def zipped():
+def zipped() -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
         archive.writestr("photo.jpg", encoded("JPEG"))
     return target.getvalue()
 
 
-def floats(value):
+def floats(value: float) -> bytes:
     values = np.full((20, 20), 0.5, dtype=np.float32)
     values[3, 4] = value
     return encoded("TIFF", Image.fromarray(values))
 
 
-def bomb_bmp():
+def bomb_bmp() -> bytes:
     return b"BM" + struct.pack("<IIIIiiHH", 0, 0, 54, 40, 50_000, 50_000, 1, 24) + bytes(24)
 
 
-def tile_bomb():
+def tile_bomb() -> bytes:
     """A TIFF of 64x64 whose only tile claims 60000x60000."""
     numbers = {256: 64, 257: 64, 258: 8, 259: 1, 262: 1, 277: 1, 322: 60_000, 323: 60_000, 324: 8, 325: 100}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in numbers.items())
     return b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(numbers)) + entries + bytes(104)
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[bytes, str]] = {
     "no bytes": (b"", "empty"),
     "JPEG cut in the middle": (encoded("JPEG")[:1500], "truncated"),
     "JPEG cut in the header": (encoded("JPEG")[:30], "truncated"),
@@ -112,40 +112,40 @@ class Odd:
     notes: frozenset[str] = frozenset()
 
 
-def animation(kind, first):
+def animation(kind: str, first: Image.Image) -> bytes:
     """Return a file of three frames, or pages, that begins with ``first``."""
     more = [Image.new("RGB", first.size, (shade, 0, 0)) for shade in (120, 200)]
     return encoded(kind, first, save_all=True, append_images=more, lossless=True)
 
 
-def deep_rgb(photo):
+def deep_rgb(photo: Image.Image) -> bytes:
     """Return a PNG of 16 bits per channel; Pillow cannot write one."""
     pixels = np.repeat(np.asarray(photo), 2, axis=2)  # v * 257 is the byte v twice
     return png(*photo.size, depth=16, rows=b"".join(b"\0" + row.tobytes() for row in pixels))
 
 
-def transparent_palette(photo):
+def transparent_palette(photo: Image.Image) -> bytes:
     """Return a palette PNG whose left upper corner is transparent."""
     image = photo.quantize(255)
-    image.putpalette((image.getpalette() + [0] * 768)[:768])
+    image.putpalette(((image.getpalette() or []) + [0] * 768)[:768])
     image.paste(255, (0, 0, 16, 16))
     return encoded("PNG", image, transparency=255)
 
 
-def rotated(photo):
+def rotated(photo: Image.Image) -> bytes:
     """Return a photo as a turned camera stores it, with the orientation that turns it back."""
     exif = Image.Exif()
     exif[EXIF_ORIENTATION] = 6
     return encoded("JPEG", photo.transpose(Image.Transpose.ROTATE_90), exif=exif)
 
 
-def broken_animation(photo):
+def broken_animation(photo: Image.Image) -> bytes:
     """A PNG that announces an animation of no frames: Pillow warns and shows the plain picture."""
     data = encoded("PNG", photo)
     return data[:33] + chunk(b"acTL", bytes(8)) + data[33:]
 
 
-def odd_formats(photo):
+def odd_formats(photo: Image.Image) -> dict[str, Odd]:
     """Return ``photo`` (RGB) in every unusual way of storing that keeps what it shows."""
     gray = photo.convert("L")
     deep = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
