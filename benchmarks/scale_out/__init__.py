@@ -1,0 +1,1 @@
+"""Scale-out: what a shard costs beyond its own work when Dask workers make it, and how that grows with them."""
