@@ -5,6 +5,7 @@ batch as its first dimension, held in frozen dataclasses, tuples and dictionarie
 such tree, so no loss term or step rule has to say how its rows are picked.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from itertools import islice
@@ -14,6 +15,52 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class Portions:
+    """How many rows a device is given at a time: a batch that does not fit into its memory is halved, for good.
+
+    Args:
+        rows: of a whole batch.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+
+    def whole(self, rows: Tensor) -> Tensor:
+        """Repeat the last of some rows (long indices) until portions of one size are full.
+
+        Kernels for another number of images add up in another order. With one number, an image's bits are the
+        same whoever its neighbours are.
+        """
+        missing = -len(rows) % self.rows
+        return torch.cat([rows, rows[-1:].expand(missing)]) if missing else rows
+
+    def compute(self, function: Callable[[Tensor], T], count: int, *, device: torch.device) -> T:
+        """Return ``function`` of the rows 0 to ``count`` - 1, portion by portion, put together again.
+
+        Args:
+            function: takes rows (long indices) and returns a tree of tensors with one row for each.
+            count: rows that there are; what comes back may have repeated ones behind them.
+            device: where the indices shall be.
+
+        Raises:
+            torch.OutOfMemoryError: a single row does not fit.
+        """
+        while True:
+            rows = self.whole(torch.arange(count, device=device))
+            try:
+                return join([function(part) for part in rows.split(self.rows)])
+            except torch.OutOfMemoryError:
+                if self.rows == 1:
+                    raise
+            # Outside the except block: the error holds what the failed try computed.
+            self.rows = -(-self.rows // 2)
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
+            logger.warning("The device's memory is too small for the batch: going on with %d.", self.rows)
 
 
 def groups(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from pydantic import RootModel
 
-from avih.atomic import sync_folder
+from avih.atomic import remove
 from avih.errors import IntegrityError
 from avih.manifest import read_manifest, write_manifest
 from avih.naming import ShardAddress, Store
@@ -55,9 +55,7 @@ def rewrite_shard(
 def remove_shard(*, store: Store, address: ShardAddress) -> None:
     """Remove a shard's files, the done file first: without it the shard does not exist."""
     for ending in SHARD_FILES:
-        store.shard(address, ending).unlink(missing_ok=True)
-    if (store.root / address.folder).is_dir():
-        sync_folder(store.root / address.folder)
+        remove(store.shard(address, ending))
 
 
 def sign_again(

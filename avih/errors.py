@@ -29,6 +29,18 @@ class IntegrityError(AvihError):
     exit_code = 3
 
 
+class ChangedElsewhere(IntegrityError):
+    """A file of a shared store was changed by somebody else since it was read here."""
+
+
+class StoreUnreachable(AvihError):
+    """A store elsewhere does not answer; what was done here is kept."""
+
+
+class LockLost(AvihError):
+    """A lock in a shared store could not be kept, and somebody else may hold it now."""
+
+
 class QualityBelowLimits(AvihError):
     """The gallery was made, but a measured figure is outside the limits of the settings."""
 

@@ -7,7 +7,6 @@ its digest: an older version put back in place of the current one is found out.
 
 import hashlib
 import hmac
-import json
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -16,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from avih.atomic import folder_lock, json_bytes, write_bytes
 from avih.errors import IntegrityError, UsageError
 from avih.index_file import count_index, iter_index
+from avih.json_text import read_json
 from avih.manifest import MANIFEST_FILE
+from avih.mirror.seam import changing
 from avih.naming import Store
 from avih.photo_tables import KINDS, photo_tables, rows_of
 
@@ -85,7 +86,7 @@ def read_history(*, store: Store, gallery: str, mac_key: bytes | None) -> Histor
     """
     path = store.current(gallery)
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path.read_bytes())
         history, signature = History.model_validate(content["history"]), str(content["hmac_sha256"])
     except FileNotFoundError:
         return History(gallery=gallery)
@@ -94,7 +95,7 @@ def read_history(*, store: Store, gallery: str, mac_key: bytes | None) -> Histor
             f"Expected the promotions of {gallery} in {path}, got a damaged file ({type(error).__name__}). "
             "Restore it from a backup, or promote the version that is right."
         ) from None
-    genuine = mac_key is None or hmac.compare_digest(signature, history.signature(mac_key))
+    genuine = mac_key is None or hmac.compare_digest(signature.encode(), history.signature(mac_key).encode())
     if history.gallery != gallery or not genuine:
         raise IntegrityError(
             f"Expected {path} signed for gallery {gallery} with this store's key, got another signature or "
@@ -133,7 +134,7 @@ def promote(
     """
     path = store.current(gallery)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with folder_lock(path.parent):
+    with folder_lock(path.parent), changing(path):
         history = read_history(store=store, gallery=gallery, mac_key=mac_key)
         now = history.current
         if now and (now.version, now.manifest_sha256) == (version, manifest_sha256):

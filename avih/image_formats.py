@@ -15,6 +15,7 @@ Pixels = NDArray[np.uint8]
 
 MID_GREY = (128, 128, 128)  # behind transparency: neither a dark nor a bright edge for the face finder
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MOST_SCANS = 500  # of a JPEG; cameras and optimisers write at most a few dozen
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 # Signatures of what decode_photo reads; Pillow looks closer.
@@ -29,6 +30,8 @@ _READABLE = (
     b"\0\0\0\x0cjP  ",
     b"\xff\x4f\xff\x51",
 )
+# A JPEG's markers that have a length; inside picture data FF is followed by 00 or a restart marker.
+_MARKER = re.compile(rb"\xff+[\x02-\xcf\xd9-\xfe]")
 _OTHER_IMAGES = {
     b"8BPS": "a Photoshop file",
     b"%!PS": "PostScript",
@@ -81,6 +84,26 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             raise ImageRefused("decode_error", f"Wrong checksum in PNG chunk {kind!r}: the file was altered.")
         yield kind, body
         position += 12 + length
+
+
+def check_scans(data: bytes) -> None:
+    """Count the scans of a JPEG, each of which costs a pass over all pixels; other formats pass.
+
+    Raises:
+        ImageRefused: ``decode_error``: so many that a small file would keep the decoder busy for hours.
+    """
+    position, scans = 2, 0
+    while data[:3] == _READABLE[0] and (marker := _MARKER.search(data, position)):
+        kind, after = marker[0][-1], marker.end()
+        if kind == 0xD9:  # the end; what follows is no part of the picture
+            return
+        scans += kind == 0xDA
+        if scans > MOST_SCANS:
+            raise ImageRefused(
+                "decode_error",
+                f"Expected at most {MOST_SCANS} scans in a JPEG, got more: it was made to keep its reader busy.",
+            )
+        position = after + int.from_bytes(data[after : after + 2], "big")
 
 
 def bits_per_channel(data: bytes, image: Image.Image) -> int:

@@ -16,6 +16,7 @@ from avih.image_formats import (
     PNG_SIGNATURE,
     Pixels,
     bits_per_channel,
+    check_scans,
     largest_area,
     png_chunks,
     refusal,
@@ -78,6 +79,7 @@ def decode_photo(data: bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) -
         if data.startswith(PNG_SIGNATURE):
             for _ in png_chunks(data):
                 pass
+        check_scans(data)
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             return _decode(data, image, name=name, max_pixels=max_pixels)
     except ImageRefused:
@@ -187,8 +189,9 @@ def decode_png(data: bytes) -> Pixels:
         kinds, header = {kind for kind, _ in chunks}, chunks[0][1]
         # Depth 8, colour type 2 (RGB), plain compression and filtering, not interlaced.
         plain = kinds == {b"IHDR", b"IDAT", b"IEND"} and header[8:] == bytes((8, 2, 0, 0, 0))
+        large = int.from_bytes(header[:4], "big") * int.from_bytes(header[4:8], "big") > MAX_PIXELS
         end = len(PNG_SIGNATURE) + sum(12 + len(body) for _, body in chunks)
-        if not plain or end != len(data):
+        if large or not plain or end != len(data):
             raise ImageRefused("unsupported_format", "Expected 8-bit RGB without metadata or trailing bytes.")
         _prepare_pillow()
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:

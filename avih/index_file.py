@@ -41,9 +41,9 @@ def read_index(*, store: Store, gallery: str, version: str, shard: int | None = 
     """
     with _opened(store, gallery, version) as file:
         if shard is None:
-            return file.read().to_pandas()
+            return _sound(file.read()).to_pandas()
         table = file.read_row_groups(_groups_of(file.metadata, shard))
-        return table.filter(pc.equal(table["shard"], shard)).to_pandas()
+        return _sound(table).filter(pc.equal(table["shard"], shard)).to_pandas()
 
 
 def iter_index(
@@ -59,7 +59,7 @@ def iter_index(
         # Group by group: asked for all at once, the reader keeps what it needed for those that are behind.
         for group in range(file.num_row_groups):
             for piece in file.iter_batches(batch_size=PIECE, row_groups=[group], columns=list(columns)):
-                yield piece.to_pandas()
+                yield _sound(piece).to_pandas()
 
 
 def shard_sizes(*, store: Store, gallery: str, version: str) -> dict[int, int]:
@@ -112,15 +112,30 @@ def _opened(store: Store, gallery: str, version: str) -> Iterator[pq.ParquetFile
     try:
         # A buffer, so that an old file's single row group is not read into memory whole.
         with pq.ParquetFile(path, buffer_size=2**20) as file:
-            if tuple(file.schema_arrow.names) != COLUMNS:
-                raise IntegrityError(
-                    f"Expected the columns {COLUMNS} in {path}, got {tuple(file.schema_arrow.names)}."
-                )
+            if not _fits(file.schema_arrow):
+                found = {field.name: str(field.type) for field in file.schema_arrow}
+                raise IntegrityError(f"Expected the columns {COLUMNS} in {path}, got {found}. Restore it.")
             yield file
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise IntegrityError(
             f"Expected an index at {path}, got a damaged file ({error}). Restore it."
         ) from None
+
+
+def _fits(schema: pa.Schema) -> bool:
+    """Tell whether a file has our columns, whichever of Arrow's types for text it was written with."""
+    text = (pa.types.is_string, pa.types.is_large_string)
+    kinds = [
+        any(fits(kind) for fits in ((pa.types.is_integer,) if name == "shard" else text))
+        for name, kind in zip(schema.names, schema.types, strict=True)
+    ]
+    return tuple(schema.names) == COLUMNS and all(kinds)
+
+
+def _sound(rows: Any) -> Any:
+    """Refuse text that is none: a damaged file may hold bytes that break whoever reads them later."""
+    rows.validate(full=True)
+    return rows
 
 
 def _groups_of(metadata: Any, shard: int) -> list[int]:

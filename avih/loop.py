@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from avih.batched import join, move, select
+from avih.batched import Portions, join, move, select
 from avih.criteria import Criterion
 from avih.errors import UsageError
 from avih.losses import Objective
@@ -139,26 +139,25 @@ class _Runs:
     best: _Best
     seconds: Tensor
 
-    def step(self, stop: Criterion, *, most: int, batch_size: int) -> "_Runs":
+    def step(self, stop: Criterion, *, most: int, portions: Portions) -> "_Runs":
         """One pass of Algorithm 1 over the batch, without asking the device for a single value."""
         stored = round_to_levels(self.current)
-        loss, gradient, terms = self._look(stored, batch_size)
+        loss, gradient, terms = self._look(stored, portions)
         best = self.best.look(stored, loss, terms, stop(terms), most=most)
         change, rule = self.rule.step(gradient * self.movable, loss)
         current = (self.current - change * self.movable).clamp(0, 1)
         return replace(self, current=current, rule=rule, best=best)
 
-    def _look(self, stored: Tensor, batch_size: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Compute losses and gradients, always of ``batch_size`` images.
-
-        Kernels for another number of images add up in another order. With one number, an image's bits are the
-        same whoever its neighbours are; a batch that is not full repeats its last image.
-        """
+    def _look(self, stored: Tensor, portions: Portions) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Compute losses and gradients, always of as many images as a portion has."""
         own = len(stored)
-        if own == batch_size:
-            return self.objective.with_gradient(stored)
-        rows = torch.arange(batch_size, device=stored.device).clamp(max=own - 1)
-        loss, gradient, terms = select(self.objective, rows).with_gradient(stored[rows])
+
+        def looked_at(rows: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+            if len(rows) == own:  # a full batch in one portion: each row once, in order
+                return self.objective.with_gradient(stored)
+            return select(self.objective, rows).with_gradient(stored[rows])
+
+        loss, gradient, terms = portions.compute(looked_at, own, device=stored.device)
         return loss[:own], gradient[:own], {name: value[:own] for name, value in terms.items()}
 
 
@@ -192,6 +191,7 @@ class Loop:
             raise UsageError(f"Expected at least 1 step and 1 image, got {steps} and {batch_size}.")
         self.source, self.rule, self.stop, self.steps = source, rule, stop, steps
         self.batch_size, self.device, self.look_every, self.watch = batch_size, device, look_every, watch
+        self._portions = Portions(batch_size)
         self._runs: _Runs | None = None
         self._jobs: dict[int, Job] = {}
         self._finished: deque[Hidden] = deque()
@@ -234,7 +234,7 @@ class Loop:
         """Step until somebody may be done, and let those who are leave."""
         began = time.perf_counter()
         for _ in range(self.look_every):
-            runs = runs.step(self.stop, most=self.steps, batch_size=self.batch_size)
+            runs = runs.step(self.stop, most=self.steps, portions=self._portions)
             self._steps_done += 1
             if self.watch:
                 self.watch(self._steps_done, runs.best.images)

@@ -4,7 +4,6 @@ A line holds digests, counts and seconds: no path, no name of a person, nothing 
 gallery's versions and may be there before the first; it is no part of any version.
 """
 
-import json
 import logging
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -12,6 +11,8 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from avih.atomic import folder_lock, write_bytes
+from avih.json_text import read_json
+from avih.mirror.seam import changing
 from avih.naming import ShardAddress, Store, version_number
 from avih.planning import PastPlan, PastRun
 from avih.shards import read_done
@@ -64,7 +65,7 @@ def remember_plan(line: PlanLine, *, store: Store, gallery: str) -> Path:
     """Append a plan to the gallery's list and return the file; only its owner may read it."""
     path = store.plans(gallery)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with folder_lock(path.parent):
+    with folder_lock(path.parent), changing(path):
         before = path.read_bytes() if path.exists() else b""
         write_bytes(path, before + line.model_dump_json().encode() + b"\n", mode=0o600)
     return path
@@ -105,14 +106,15 @@ def _read_run(store: Store, gallery: str, version: str, key_id: str) -> PastRun 
     seconds, images, first, machines = 0.0, 0, None, set[str | None]()
     for path in sorted(folder.glob(f"*.{TIMING}")):
         try:
-            timing = json.loads(path.read_bytes())
+            timing = read_json(path.read_bytes())
             shard_seconds, shard_images = float(timing["seconds"]), int(timing["images"])
-        except (OSError, ValueError, KeyError, TypeError):
+            machine = None if timing.get("machine") is None else str(timing["machine"])
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             logger.warning("%s is no timing and is left out.", path)
             continue
         if shard_images:  # the others were taken over from an earlier version
             seconds, images = seconds + shard_seconds, images + shard_images
-            machines.add(timing.get("machine"))
+            machines.add(machine)
             first = first or ShardAddress("protected", gallery, version, int(path.name.split(".")[0]), key_id)
     # One of a version's shards speaks for all: other settings would have stopped the run.
     done = read_done(store, first) if first else None

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from avih.acceleration import for_gradients
-from avih.batched import groups
+from avih.batched import Portions, groups
 from avih.criteria import Criterion, Never, StillRecognised, StillRecoverable
 from avih.errors import UsageError
 from avih.images import to_pixels, to_tensor
@@ -97,16 +97,20 @@ class Protector:
 
     def jobs(self, pictures: Iterable[tuple[str, Picture]]) -> Iterator[Job]:
         """Turn image ids and pictures into what the optimisation is given."""
+        portions = Portions(self.settings.batch_size)
         for group in groups(pictures, self.settings.batch_size):
-            # Always as many, so that the features of a picture do not depend on its neighbours (avih/loop.py).
-            missing = self.settings.batch_size - len(group)
-            full = [picture for _, picture in group] + [group[-1][1]] * missing
-            with torch.no_grad():
-                targets = self.recogniser(to_tensor(full))
+            targets = self._features(to_tensor([picture for _, picture in group]), portions)
             for (image, picture), target in zip(group, targets, strict=False):
                 nonce = make_nonce(secret=self.secret, version=self.version, image=image, pixels=picture)
                 ticket = Ticket(image, nonce)
                 yield self._job(picture, ticket, target[None])
+
+    def _features(self, images: Tensor, portions: Portions) -> Tensor:
+        """Return the features of a group; who else is in it changes none of them."""
+        with torch.no_grad():
+            return portions.compute(
+                lambda rows: self.recogniser(images[rows]), len(images), device=images.device
+            )
 
     def loop(self, source: Source, *, watch: Watch | None = None) -> Loop:
         """Build the optimisation over a stream of :meth:`jobs`."""

@@ -4,7 +4,6 @@ A protected shard's done file names the aligned shard it was made from by digest
 for the sealed originals too.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any, Final
 from avih.atomic import json_bytes
 from avih.errors import IntegrityError, UsageError
 from avih.gallery import History, read_history
+from avih.json_text import read_json
 from avih.manifest import MANIFEST_FILE, read_manifest, version_problems
 from avih.naming import ShardAddress, Store, version_number
 from avih.shards import read_done, shard_problems
@@ -62,7 +62,7 @@ def as_stored(path: Path) -> None:
     """
     try:
         data = path.read_bytes()
-        if json_bytes(json.loads(data)) == data:
+        if json_bytes(read_json(data)) == data:
             return
     except (ValueError, UsageError, RecursionError):
         pass

@@ -66,7 +66,7 @@ def protect(
     place: Place, key_id: str, numbers: list[int], *, settings: ProtectSettings, at_once: int
 ) -> dict[str, Any]:
     """Protect every shard anew and tell where the time went."""
-    shutil.rmtree(Store(Path(place.store)).gallery_root("protected", GALLERY), ignore_errors=True)
+    shutil.rmtree(Store.find(place.store).gallery_root("protected", GALLERY), ignore_errors=True)
 
     def one(number: int) -> int:
         done = protect_shard(place=place, key_id=key_id, number=number, settings=settings)

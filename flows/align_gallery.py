@@ -3,7 +3,7 @@
 from prefect import flow
 
 import flows.environment  # noqa: F401  # before prefect
-from avih.settings import AlignSettings
+from avih.settings import LOCAL, AlignSettings, RunnerSettings
 from flows.shard_runs import ONE_AT_A_TIME, run_shards
 from tasks.align_shard import align_shard
 from tasks.records import Place, ShardRecord
@@ -11,7 +11,13 @@ from tasks.records import Place, ShardRecord
 
 @flow(name="align-gallery", task_runner=ONE_AT_A_TIME, log_prints=False)
 def align_gallery(
-    *, place: Place, shards: list[int], source: str | None, layout: str, settings: AlignSettings
+    *,
+    place: Place,
+    shards: list[int],
+    source: str | None,
+    layout: str,
+    settings: AlignSettings,
+    runner: RunnerSettings = LOCAL,
 ) -> list[ShardRecord]:
     """Align every shard that is not done."""
     return run_shards(
@@ -22,4 +28,5 @@ def align_gallery(
         source=source,
         layout=layout,
         settings=settings,
+        runner=runner,
     )

@@ -47,16 +47,16 @@ def audit_gallery_flow(
     names = tuple(attacks or ())
     if names:
         known_attacks(names)
-    run = load_run(store=Store(Path(store)), gallery=gallery, version=version)
+    run = load_run(store=Store.open(store), gallery=gallery, version=version)
     drawn = SYNTHETIC in (run.source, run.settings.index.layout)
     begin("audit", units(names))
     record: AuditRecord = as_task(_audit, name="audit", retries=1)(
-        place=run.place(Store(Path(store))), key_id=run.key_id, recovery=run.settings.protect.recovery,
+        place=run.place(Store.find(store)), key_id=run.key_id, recovery=run.settings.protect.recovery,
         profile=profile, names=names, second=second, lpips_backbone=lpips_backbone or run.lpips_backbone,
         consenting=drawn or show_pictures, data=_data(run, drawn=drawn),
     )  # fmt: skip
     tracked = log_audit(
-        place=run.place(Store(Path(store))), record=record, prefect_run_id=str(runtime.flow_run.id),
+        place=run.place(Store.find(store)), record=record, prefect_run_id=str(runtime.flow_run.id),
         deployment=runtime.deployment.name, parent_run_id=parent_run_id,
     )  # fmt: skip
     _show(record, tracked)

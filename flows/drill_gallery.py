@@ -1,6 +1,5 @@
 """Flow of the recovery drill: recover some pictures, drawn by lot, and say whether they came back."""
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, runtime
@@ -49,7 +48,7 @@ def drill_gallery_flow(
         IntegrityError: a stored file is damaged.
         DrillFailed: a picture did not come back, or not well enough.
     """
-    place = Store(Path(store))
+    place = Store.open(store)
     run = load_run(store=place, gallery=gallery, version=version)
     limit = run.settings.evaluate.limits.ssim_d_min if threshold is None else threshold
     patience = PATIENCE if runtime.deployment.id else 0.0  # a person is told who holds the gallery

@@ -6,8 +6,11 @@ Imported before either of them. A value that the user has set is left alone.
 import os
 from pathlib import Path
 
+from avih.disk_errors import require_room
 from avih.naming import Store
+from flows.server.temporary import claim, end_ownerless_servers
 
+ROOM = 16  # mebibytes that Prefect's temporary server gets by with for a run
 DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "true",  # MLflow takes only the word true
@@ -25,7 +28,13 @@ def prepare() -> None:
     home = Store.find().prefect
     os.environ.setdefault("PREFECT_HOME", str(home))
     # Prefect's temporary server does not make its folder, and then hangs until its time is up.
-    Path(os.environ["PREFECT_HOME"]).mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = Path(os.environ["PREFECT_HOME"])
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if "PREFECT_API_URL" not in os.environ:
+        # Nor does it say that its database cannot be written: it would be waited for until its time is up.
+        require_room(folder, mebibytes=ROOM, purpose="Prefect's database")
+        claim()
+        end_ownerless_servers(folder)
     os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(home / "results"))
 
 

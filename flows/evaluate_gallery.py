@@ -8,7 +8,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 import flows.environment  # noqa: F401  # before prefect
 from avih.errors import QualityBelowLimits
 from avih.evaluation.lpips_metric import Lpips, Unavailable
-from avih.settings import EvaluateSettings, Recovery
+from avih.settings import LOCAL, EvaluateSettings, Recovery, RunnerSettings
 from flows.shard_runs import ONE_AT_A_TIME, as_task, run_shards
 from tasks.evaluate_shard import evaluate_shard
 from tasks.records import Place, Record
@@ -35,12 +35,13 @@ def evaluate_gallery(
     described: dict[str, Any] | None = None,
     parent_run_id: str | None = None,
     enforce_limits: bool = True,
+    runner: RunnerSettings = LOCAL,
 ) -> Evaluation:
     """Measure every shard, summarise the version, log the run; fail if a figure is outside its limit."""
     unavailable = None if lpips_backbone else Lpips.load(None)
     run_shards(
-        evaluate_shard, stage="evaluate", numbers=shards, place=place, key_id=key_id, recovery=recovery,
-        lpips_backbone=lpips_backbone,
+        evaluate_shard, stage="evaluate", numbers=shards, place=place, runner=runner, key_id=key_id,
+        recovery=recovery, lpips_backbone=lpips_backbone,
     )  # fmt: skip
     summary: GallerySummary = as_task(summarise_gallery, name="summarise gallery")(
         place=place, key_id=key_id, shards=shards, recovery=recovery, settings=settings,

@@ -1,6 +1,5 @@
 """The middle of every job that changes a gallery: align, protect, evaluate, and the gates before going live."""
 
-from pathlib import Path
 from typing import Any
 
 import flows.environment  # noqa: F401  # before prefect
@@ -41,18 +40,19 @@ def make_version(
         source: the photos; None where all originals are sealed in the store already.
         parent_run_id: MLflow run that the evaluation belongs to.
     """
-    settings, place = record.settings, record.place(Store(Path(store)))
+    settings, place = record.settings, record.place(Store.find(store))
     align_gallery(
-        place=place, shards=shards, source=source, layout=settings.index.layout, settings=settings.align
-    )
+        place=place, shards=shards, source=source, layout=settings.index.layout, settings=settings.align,
+        runner=settings.runner,
+    )  # fmt: skip
     save_run(record, store=place.folder)
     made: list[ShardRecord] = protect_gallery(
-        place=place, key_id=record.key_id, shards=shards, settings=settings.protect
+        place=place, key_id=record.key_id, shards=shards, settings=settings.protect, runner=settings.runner
     )
     evaluation = evaluate_gallery(
         place=place, key_id=record.key_id, shards=shards, recovery=settings.protect.recovery,
         settings=settings.evaluate, lpips_backbone=record.lpips_backbone, described=described(record),
-        parent_run_id=parent_run_id, enforce_limits=False,
+        parent_run_id=parent_run_id, enforce_limits=False, runner=settings.runner,
     )  # fmt: skip
     summary, limits = evaluation.summary, settings.evaluate.limits
     reasons = as_task(gate, name="gates")(place=place, key_id=record.key_id, summary=summary, limits=limits)
@@ -84,5 +84,5 @@ def go_live(record: RunRecord, *, store: str, reason: str) -> Promoted:
     """Verify a version from disk and make it current."""
     promoting: Any = as_task(promote_version, name="promote")
     return promoting(
-        place=record.place(Store(Path(store))), key_id=record.key_id, actor=default_actor(), reason=reason
+        place=record.place(Store.find(store)), key_id=record.key_id, actor=default_actor(), reason=reason
     )

@@ -4,7 +4,7 @@ from prefect import flow
 
 import flows.environment  # noqa: F401  # before prefect
 from avih.methods.registry import pipeline_of
-from avih.settings import ProtectSettings
+from avih.settings import LOCAL, ProtectSettings, RunnerSettings
 from flows.shard_runs import TWO_AT_A_TIME, as_task, run_shards, run_watched
 from tasks.craft_veils import craft_veils
 from tasks.protect_shard import protect_shard
@@ -14,7 +14,12 @@ from tasks.sign_manifest import sign_manifest
 
 @flow(name="protect-gallery", task_runner=TWO_AT_A_TIME, log_prints=False)
 def protect_gallery(
-    *, place: Place, key_id: str, shards: list[int], settings: ProtectSettings
+    *,
+    place: Place,
+    key_id: str,
+    shards: list[int],
+    settings: ProtectSettings,
+    runner: RunnerSettings = LOCAL,
 ) -> list[ShardRecord]:
     """Protect every shard that is not done and sign what the version now holds."""
     if pipeline_of(settings.method).craft:
@@ -23,7 +28,8 @@ def protect_gallery(
             shards=shards, settings=settings,
         )  # fmt: skip
     records = run_shards(
-        protect_shard, stage="protect", numbers=shards, place=place, key_id=key_id, settings=settings
-    )
+        protect_shard, stage="protect", numbers=shards, place=place, runner=runner, key_id=key_id,
+        settings=settings,
+    )  # fmt: skip
     as_task(sign_manifest, name="sign manifest")(place=place, key_id=key_id, shards=shards, settings=settings)
     return records

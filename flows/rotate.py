@@ -1,6 +1,5 @@
 """Flow of a key rotation: new key, gate, protect again, evaluate, attack check, promote, retire the old key."""
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, runtime
@@ -12,11 +11,13 @@ from avih.key_gate import GateSettings
 from avih.keys import KeyStore, State
 from avih.naming import Store
 from avih.recognisers import read_card
+from avih.settings import RunnerSettings
 from flows.alerts import failed
 from flows.approval import wait_for_approval
 from flows.artifacts import show_facts
 from flows.attack_check import attack_check_flow
 from flows.make_version import VersionMade, go_live, make_version
+from flows.runners import check
 from flows.shard_runs import as_task, run_shards
 from tasks.attack_check import AttackRecord, read_attack
 from tasks.create_key import default_actor
@@ -42,6 +43,7 @@ from tasks.rotation import (
 )
 from tasks.run_record import RunRecord, load_run
 from tasks.tracking import begin_rotation, finish_rotation_run
+from tasks.worker_probe import Needs
 
 
 class Rotation(Record):
@@ -74,15 +76,18 @@ def rotate_keys(
     gate: GateSettings | None = None,
     attack: AttackSettings | None = None,
     second: RecogniserChoice | None = None,
+    runner: RunnerSettings | None = None,
 ) -> Rotation:
     """Give a gallery a new key; run again after a kill, and it goes on where it was.
+
+    The gallery's own settings are used; its runner too, unless another is given.
 
     Raises:
         QualityBelowLimits: the new version is outside the limits or the attack check did not pass; the old
             version keeps serving.
         KeyRefused: the new key did not pass the activation gate.
     """
-    place, policy, actor = Store(Path(store)), policy or RotationPolicy(), default_actor()
+    place, policy, actor = Store.find(store), policy or RotationPolicy(), default_actor()
     with gallery_lock(place, gallery, purpose="rotation", patience=PATIENCE):
         due = rotation_due(store=store, gallery=gallery, policy=policy)
         if only_if_due and not due and not place.rotation(gallery).exists():
@@ -94,8 +99,8 @@ def rotate_keys(
         made = None
         ready = not is_live(store=store, plan=plan)  # else killed after the switch: only tidying up is left
         if ready:
-            plan = _new_key(store, plan, gate or GateSettings(), actor)
-            made, record = _new_version(store, plan)
+            plan = _new_key(store, plan, gate or GateSettings(), actor, runner)
+            made, record = _new_version(store, plan, runner)
             checked = _attacked(store, plan, record, attack or AttackSettings(), second)
             _judge(store, plan, record, made, checked, policy, actor)
     if ready and approve == "ask":  # without the lock: the nights go on while nobody has answered
@@ -117,15 +122,18 @@ def rotate_keys(
     return result
 
 
-def _new_key(store: str, plan: RotationPlan, gate: GateSettings, actor: str) -> RotationPlan:
+def _new_key(
+    store: str, plan: RotationPlan, gate: GateSettings, actor: str, runner: RunnerSettings | None
+) -> RotationPlan:
     """Make the new key and put it to use if it passes the activation gate."""
-    before = load_run(store=Store(Path(store)), gallery=plan.gallery, version=plan.old_version)
+    before = load_run(store=Store.find(store), gallery=plan.gallery, version=plan.old_version).on(runner)
+    check(before.settings.runner, needs=Needs(store=store))  # before a new key is trained for minutes
     if plan.mlflow_run_id is None:
         run = begin_rotation(
-            store=Store(Path(store)), gallery=plan.gallery, old_key=plan.old_key, version=plan.version,
+            store=Store.find(store), gallery=plan.gallery, old_key=plan.old_key, version=plan.version,
             prefect_run_id=str(runtime.flow_run.id), deployment=runtime.deployment.name,
         )  # fmt: skip
-        plan = save_plan(Store(Path(store)), plan.model_copy(update={"mlflow_run_id": run.run_id}))
+        plan = save_plan(Store.find(store), plan.model_copy(update={"mlflow_run_id": run.run_id}))
     plan = as_task(rotation_key, name="new key")(
         store=store, plan=plan, settings=before.settings.key, actor=actor,
         template=read_card(before.recogniser.card).template,
@@ -139,22 +147,24 @@ def _new_key(store: str, plan: RotationPlan, gate: GateSettings, actor: str) -> 
 
 
 def _activate(store: str, plan: RotationPlan, gate: GateSettings, actor: str) -> GateRecord | None:
-    if KeyStore(Store(Path(store)).keys).show(str(plan.new_key)).state is State.ACTIVE:
+    if KeyStore(Store.find(store).keys).show(str(plan.new_key)).state is State.ACTIVE:
         return None  # by this rotation, before it was interrupted
     return as_task(activate_key, name="activation gate")(
         store=store, key_id=plan.new_key, actor=actor, reason=f"rotation of {plan.gallery}", settings=gate
     )
 
 
-def _new_version(store: str, plan: RotationPlan) -> tuple[VersionMade, RunRecord]:
+def _new_version(
+    store: str, plan: RotationPlan, runner: RunnerSettings | None
+) -> tuple[VersionMade, RunRecord]:
     """Protect the photos of the old version again under the new key, and measure the result."""
     record, indexed = as_task(begin_rotated_version, name="begin version")(store=store, plan=plan)
-    shards = list(indexed.shards)
+    record, shards = record.on(runner), list(indexed.shards)
     if plan.origin == "recovered":
         old, new = (_place(store, record, version) for version in (plan.old_version, plan.version))
         run_shards(
             seal_recovered, stage="align", numbers=shards, place=new, old=old, old_key=plan.old_key,
-            recovery=plan.recovery, settings=record.settings.align,
+            recovery=plan.recovery, settings=record.settings.align, runner=record.settings.runner,
         )  # fmt: skip
     made = make_version(record, store=store, shards=shards, source=None, parent_run_id=plan.mlflow_run_id)
     return made, record
@@ -183,9 +193,7 @@ def _judge(
     reasons = made.reasons if passed else (*made.reasons, f"attack check: {checked.verdict}")
     if reasons:
         give_up(store=store, plan=plan, actor=actor, reason="; ".join(reasons)[:500])
-        finish_rotation_run(
-            Store(Path(store)), run_id=plan.mlflow_run_id, verdict=checked.verdict, live=False
-        )
+        finish_rotation_run(Store.find(store), run_id=plan.mlflow_run_id, verdict=checked.verdict, live=False)
         refuse(reasons, place=_place(store, record, plan.version), serving=plan.old_version)
 
 

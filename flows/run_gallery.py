@@ -1,7 +1,5 @@
 """Flow of the whole job: photos in, protected gallery out, measured, and live if it passes the gates."""
 
-from pathlib import Path
-
 from prefect import flow
 
 import flows.environment  # noqa: F401  # before prefect
@@ -14,10 +12,12 @@ from flows.alerts import failed
 from flows.create_key import create_key_flow
 from flows.index_gallery import index_gallery
 from flows.make_version import VersionMade, go_live, make_version
+from flows.runners import check
 from tasks.gallery_lock import gallery_lock
 from tasks.promotion import refuse
 from tasks.records import Place, RecogniserChoice
 from tasks.run_record import RunRecord, load_run
+from tasks.worker_probe import Needs
 
 
 class GalleryRun(VersionMade):
@@ -46,7 +46,8 @@ def run_gallery(
     settings = settings or RunSettings()
     template = read_card(recogniser.card).template
     settings = settings.model_copy(update={"align": settings.align.model_copy(update={"template": template})})
-    with gallery_lock(Store(Path(store)), gallery, purpose="avih run"):
+    check(settings.runner, needs=Needs(store=store))
+    with gallery_lock(Store.find(store), gallery, purpose="avih run"):
         indexed = index_gallery(store=store, gallery=gallery, source=source, settings=settings.index)
         place = Place(store=store, gallery=gallery, version=indexed.version, recogniser=recogniser)
         chosen = (
@@ -88,7 +89,7 @@ def key_in_use(place: Place, settings: RunSettings) -> str | None:
 
 def fitting_key(store: str, settings: RunSettings) -> str | None:
     """Return the newest active key that serves the settings' recovery, if there is one."""
-    keys = KeyStore(Store(Path(store)).keys)
+    keys = KeyStore(Store.find(store).keys)
     fitting = [
         record.key_id
         for record in keys.list()

@@ -9,7 +9,7 @@ from avih.carry_over import Carried, Row, carry_over, earlier_shard, made_alike
 from avih.datasets import PhotoSource, open_source
 from avih.datasets.base import Photo
 from avih.errors import ImageRefused, IntegrityError
-from avih.images import decode_photo, encode_png
+from avih.images import MAX_PIXELS, decode_photo, encode_png
 from avih.index_file import read_index, rows_digest
 from avih.keys import GalleryVault
 from avih.naming import ShardAddress
@@ -20,6 +20,8 @@ from avih.shards import Sample, shard_state, write_shard
 from tasks import opened
 from tasks.progress import advance
 from tasks.records import Place, ShardRecord
+
+_Decoded = tuple[Picture, tuple[str, ...]]
 
 # These say that the photo is sound but shows no usable face; all other reasons say that it cannot be read.
 NO_FAULT = frozenset(
@@ -129,20 +131,31 @@ class _Faces:
     def _faces(
         self, rows: pd.DataFrame
     ) -> Iterator[tuple[pd.Series, AlignedFace | ImageRefused, tuple[str, ...]]]:
-        size = self.aligner.batch_size
-        for start in range(0, len(rows), size):
-            batch = [row for _, row in rows.iloc[start : start + size].iterrows()]
-            photos = [self._decode(row) for row in batch]
-            sound = [photo[0] for photo in photos if not isinstance(photo, ImageRefused)]
-            aligned = iter(self.aligner.align(sound))
-            for row, photo in zip(batch, photos, strict=True):
-                if isinstance(photo, ImageRefused):
-                    yield row, photo, ()
-                else:
-                    yield row, next(aligned), photo[1]
-                advance("align")
+        """Align photos in batches; a batch of large ones is small, so that memory is bounded whatever comes."""
+        batch: list[tuple[pd.Series, _Decoded | ImageRefused]] = []
+        held = 0
+        for _, row in rows.iterrows():
+            photo = self._decode(row)
+            batch.append((row, photo))
+            held += 0 if isinstance(photo, ImageRefused) else photo[0].size // 3
+            if len(batch) == self.aligner.batch_size or held >= MAX_PIXELS:
+                yield from self._align(batch)
+                batch, held = [], 0
+        yield from self._align(batch)
 
-    def _decode(self, row: pd.Series) -> tuple[Picture, tuple[str, ...]] | ImageRefused:
+    def _align(
+        self, batch: list[tuple[pd.Series, _Decoded | ImageRefused]]
+    ) -> Iterator[tuple[pd.Series, AlignedFace | ImageRefused, tuple[str, ...]]]:
+        sound = [photo[0] for _, photo in batch if not isinstance(photo, ImageRefused)]
+        aligned = iter(self.aligner.align(sound))
+        for row, photo in batch:
+            if isinstance(photo, ImageRefused):
+                yield row, photo, ()
+            else:
+                yield row, next(aligned), photo[1]
+            advance("align")
+
+    def _decode(self, row: pd.Series) -> _Decoded | ImageRefused:
         if row.status != "indexed":
             return ImageRefused(row.reason, "refused by the index")
         try:

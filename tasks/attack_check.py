@@ -20,6 +20,7 @@ from avih.attack.second import Embed, network_features
 from avih.attack.settings import AttackSettings
 from avih.errors import IntegrityError, UsageError
 from avih.evaluation.lpips_metric import Lpips
+from avih.json_text import read_json
 from avih.naming import Store
 from avih.recognisers import Recogniser
 from avih.settings import Recovery
@@ -109,7 +110,7 @@ def read_attack(*, store: Store, gallery: str, version: str) -> AttackRecord:
     """
     path = store.attacked(gallery=gallery, version=version) / FILES[0]
     try:
-        return AttackRecord.model_validate(json.loads(path.read_bytes())["result"])
+        return AttackRecord.model_validate(read_json(path.read_bytes())["result"])
     except FileNotFoundError:
         raise UsageError(
             f"Expected an attack check of {gallery} {version}, got none. Run the flow attack-check."
@@ -155,7 +156,7 @@ def _inputs(
 
 def _made_from(folder: Path) -> str | None:
     try:
-        return str(json.loads((folder / FILES[0]).read_bytes())["inputs_sha256"])
+        return str(read_json((folder / FILES[0]).read_bytes())["inputs_sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -3,12 +3,12 @@
 Figures only. Reconstructions stay in memory, so an audit whose report shows them begins anew.
 """
 
-import shutil
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
+from avih.atomic import remove_tree
 from avih.errors import IntegrityError
 from avih.lab.result import AttackEntry
 from tasks.signed_json import read_signed, write_signed
@@ -52,4 +52,5 @@ class BegunAudit:
 
     def end(self) -> None:
         """Forget them: the verdict has it all."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.is_dir():
+            remove_tree(self.folder)

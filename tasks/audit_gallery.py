@@ -15,6 +15,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from avih import __version__
+from avih.atomic import remove
 from avih.attack.second import network_features
 from avih.errors import IntegrityError
 from avih.evaluation.lpips_metric import Lpips
@@ -22,6 +23,7 @@ from avih.lab import registry
 from avih.lab.result import LabResult
 from avih.lab.runner import Audit, Second, audit
 from avih.lab.settings import LabSettings
+from avih.mirror.seam import sending
 from avih.naming import Store
 from avih.recognisers import Recogniser
 from avih.settings import Recovery
@@ -231,11 +233,12 @@ def _write(folder: Path, found: Audit, about: About, place: Place) -> LabResult:
     # JSON has no NaN: a figure that could not be computed is null.
     content = json.loads(found.result.model_dump_json())
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / VERDICT).unlink(missing_ok=True)  # it would speak for a report that is not its own
+    remove(folder / VERDICT)  # it would speak for a report that is not its own
     with TemporaryDirectory(dir=folder, prefix=".report-") as private:  # nobody else may look in
         path = write_report(found, Path(private))
         path.chmod(0o600 if found.shown else 0o644)
-        path.replace(folder / REPORT)
+        with sending(folder / REPORT):
+            path.replace(folder / REPORT)
     write_signed(
         folder / VERDICT,
         content | {_ABOUT: about.model_dump(mode="json")},

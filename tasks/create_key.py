@@ -70,7 +70,7 @@ def create_key(
     passphrase.require_length()  # a bad passphrase is told before minutes of training, not after
     made = _without_generator if settings.architecture == "none" else _with_generator
     key = made(settings=settings, template=template, pictures=pictures)
-    keys = KeyStore(Store(Path(store)).keys, passphrase)
+    keys = KeyStore(Store.find(store).keys, passphrase)
     record = keys.add(key, actor=actor, reason=reason, recovery=recovery)
     if not activate:
         return _made(record)
@@ -129,7 +129,7 @@ def renew_secret(*, store: str, key_id: str, actor: str, reason: str) -> KeyMade
         UsageError: no key, or more than one, begins like this.
         IntegrityError: a file of the key is missing or damaged.
     """
-    keys = KeyStore(Store(Path(store)).keys, find_passphrase(confirm=True))
+    keys = KeyStore(Store.find(store).keys, find_passphrase(confirm=True))
     record = keys.show(key_id)
     if record.recovery == "unmixed":
         raise KeyRefused(

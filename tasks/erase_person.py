@@ -6,14 +6,13 @@ later nights from bringing the person back. What the program cannot reach is sai
 and the source itself. A kill in the middle is made good by the same command.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from avih.atomic import remove_leftovers, write_json
+from avih.atomic import atomic_file, remove, remove_leftovers, write_json
 from avih.erasing import belongs_to, remove_shard, rewrite_shard, sign_again
 from avih.errors import IntegrityError, UsageError
 from avih.gallery import read_history, write_history
@@ -26,6 +25,7 @@ from avih.shards import DoneRecord
 from avih.veils.store import VeilStore
 from tasks import opened
 from tasks.erased import remember_erased
+from tasks.evaluate_shard import measured_from
 from tasks.progress import advance, begin
 from tasks.records import Record
 from tasks.search_store import Finding, search_store
@@ -84,7 +84,7 @@ def erase_person(*, store: Store, gallery: str, person: str) -> Erased:
         store.gallery_root("index", gallery).parent
     )  # a killed run's list of photos names everybody
     searched, found = search_store(store, words={person, *ids})
-    journal.unlink(missing_ok=True)
+    remove(journal)
     return Erased(
         gallery=gallery, photos=len(ids), versions=tuple(versions), files_searched=searched, found=found
     )
@@ -181,10 +181,10 @@ def _erase_protected(store: Store, address: ShardAddress, person: str, aligned: 
         return
     table = pd.read_parquet(path)
     record = store.shard(measured, "done.json")
-    written = json.loads(record.read_text()) if record.exists() else {"inputs": " "}
-    record.unlink(missing_ok=True)
-    table[~belongs_to(table, person)].to_parquet(path, index=False)
-    suffix = str(written["inputs"]).partition(" ")[2]
+    suffix = (measured_from(record) or "").partition(" ")[2]
+    remove(record)
+    with atomic_file(path, mode=0o600) as temporary:
+        table[~belongs_to(table, person)].to_parquet(temporary, index=False)
     write_json(
         record, {"inputs": f"{done.digest()} {suffix}", "rows": int((~belongs_to(table, person)).sum())}
     )
@@ -214,4 +214,4 @@ def _remove_pictures(store: Store, gallery: str) -> None:
     for folder in folders:
         for ending in endings:
             for path in folder.rglob(ending) if folder.is_dir() else ():
-                path.unlink()
+                remove(path)

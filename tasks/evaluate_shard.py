@@ -1,6 +1,5 @@
 """Evaluate stage: measure every protected image of one shard from its stored file."""
 
-import json
 import secrets
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from avih.errors import AvihError, IntegrityError, KeyRefused
 from avih.evaluation.lpips_metric import Lpips, Unavailable
 from avih.evaluation.metrics import ssim
 from avih.images import to_tensor
+from avih.json_text import read_json
 from avih.keys import KeyStore
 from avih.naming import ShardAddress, Store
 from avih.recovery import Picture, Stored, recover
@@ -51,7 +51,7 @@ def evaluate_shard(
     lpips = Lpips.load(Path(lpips_backbone) if lpips_backbone else None)
     inputs = f"{done.digest()} lpips={lpips.backbone_sha256 if isinstance(lpips, Lpips) else None}"
     record = store.shard(address, "done.json")
-    if record.exists() and json.loads(record.read_text())["inputs"] == inputs:
+    if measured_from(record) == inputs:
         advance("evaluate", done.rows)
         return ShardRecord(number=number, counts=dict(done.counts), made=False)
     table = _measure(place, key_id, number, recovery, lpips)
@@ -82,10 +82,21 @@ def _measure(
     return table.reindex(columns=[*table.columns, *(c for c in wanted if c not in table.columns)])
 
 
+def measured_from(record: Path) -> str | None:
+    """Return what a shard was measured from; None where nothing says so, and it is measured again."""
+    try:
+        return str(read_json(record.read_bytes())["inputs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _seconds_per_image(path: Path) -> float | None:
     """Read the shard's timing: None if a kill cost it, or if all was taken over."""
-    timing = json.loads(path.read_text()) if path.exists() else {"images": 0}
-    return float(timing["seconds"]) / int(timing["images"]) if timing["images"] else None
+    try:
+        timing = read_json(path.read_bytes())
+        return float(timing["seconds"]) / int(timing["images"])
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError):
+        return None
 
 
 class _Gauge:

@@ -1,7 +1,5 @@
 """Index stage: list a source's photos and put what is new into the store."""
 
-from pathlib import Path
-
 from avih.datasets import open_source
 from avih.errors import KeyRefused, UsageError
 from avih.gallery import History, is_signed, read_history
@@ -24,7 +22,7 @@ def count_photos(*, source: str, settings: IndexSettings) -> int:
 
 def index_source(*, store: str, gallery: str, source: str, settings: IndexSettings) -> IndexRecord:
     """Read every photo of the source once; keep the current version, go on with a begun one, or begin one."""
-    place = Store(Path(store))
+    place = Store.find(store)
     mac_key = opened.vault(place.root).mac_key()
     scanned = scan(
         open_source(source=source, layout=settings.layout),

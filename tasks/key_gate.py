@@ -1,6 +1,5 @@
 """Try a key in the activation gate, and activate it if it passes."""
 
-from pathlib import Path
 from typing import cast
 
 from avih.errors import KeyRefused
@@ -53,7 +52,7 @@ def check_key(*, store: str, key_id: str, settings: GateSettings = GATE_SETTINGS
         KeyRefused: the key is destroyed, or the passphrase is missing or wrong.
         IntegrityError: a key file is missing or damaged.
     """
-    keys = KeyStore(Store(Path(store)).keys)
+    keys = KeyStore(Store.find(store).keys)
     record = keys.require(key_id, purpose="inspect")
     new = _open(store, record)
     others = [] if record.architecture == "none" else keys.list()
@@ -62,7 +61,7 @@ def check_key(*, store: str, key_id: str, settings: GateSettings = GATE_SETTINGS
     figures = measure(
         new=new,
         live=live,
-        recogniser=opened.recogniser(GATE_RECOGNISER, Path(store)),
+        recogniser=opened.recogniser(GATE_RECOGNISER, Store.find(store).root),
         settings=settings,
         progress=lambda done: advance("gate", done),
     )
@@ -83,7 +82,7 @@ def activate_key(
         UsageError: no such key, or actor or reason is empty.
     """
     check_actor(actor=actor, reason=reason)
-    keys = KeyStore(Store(Path(store)).keys)
+    keys = KeyStore(Store.find(store).keys)
     record = keys.show(key_id)
     check_transition(record.key_id, record.state, State.ACTIVE)  # said before minutes of work, not after
     gate = check_key(store=store, key_id=record.key_id, settings=settings)
@@ -104,7 +103,7 @@ def _counts(record: KeyRecord) -> bool:
 
 
 def _open(store: str, record: KeyRecord) -> GateKey:
-    key, generator = opened.key(Path(store), key_id=record.key_id, purpose="inspect")
+    key, generator = opened.key(Store.find(store).root, key_id=record.key_id, purpose="inspect")
     return GateKey(
         key_id=key.key_id,
         secret=key.secret.reveal(),

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from avih import __version__
+from avih.atomic import atomic_file, folder_lock, remove_leftovers
 from avih.errors import AvihError
 from avih.naming import Store
 from tasks.records import Record
@@ -15,6 +16,7 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 # A tracking server that is down must be told in seconds, not after minutes of retries.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
+DATABASE = "mlflow.db"
 PARENT = "mlflow.parentRunId"  # MLflow's own tag: its pages show such runs below their parent
 
 
@@ -36,7 +38,24 @@ class TrackedRun(Record):
 
 def tracking_uri(store: Store) -> str:
     """Use ``MLFLOW_TRACKING_URI`` if set, else the store's own SQLite database."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store.mlflow / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store.mlflow / DATABASE}"
+
+
+def make_database(store: Store) -> str:
+    """Make the store's own database if there is none, and return its address.
+
+    It is there whole or not at all: MLflow never mends one that was cut short.
+    """
+    import mlflow
+
+    path = store.mlflow / DATABASE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with folder_lock(path.parent):
+        if not path.exists():
+            remove_leftovers(path.parent)
+            with atomic_file(path) as temporary:
+                mlflow.MlflowClient(tracking_uri=f"sqlite:///{temporary}").search_experiments(max_results=1)
+    return f"sqlite:///{path}"
 
 
 def open_command(store: Store) -> str:
@@ -51,15 +70,23 @@ def reached(store: Store) -> Iterator[Any]:
     """Yield a client of the tracking store, and say in one sentence if it cannot be reached."""
     import mlflow
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     uri = tracking_uri(store)
     (store.mlflow / "artifacts").mkdir(parents=True, exist_ok=True)
     try:
+        if not os.environ.get("MLFLOW_TRACKING_URI"):
+            make_database(store)
         yield mlflow.MlflowClient(tracking_uri=uri)
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
+        advice = (
+            "See that its disk has room and can be written to"
+            if uri.startswith("sqlite:")
+            else "Start it, or unset MLFLOW_TRACKING_URI to use the store's own database"
+        )
         raise AvihError(
-            f"Expected an MLflow store at {uri}, got: {str(error).splitlines()[0]}. Start it, or unset "
-            "MLFLOW_TRACKING_URI to use the store's own database; then run the same command again."
+            f"Expected an MLflow store at {uri}, got: {str(error).splitlines()[0]}. {advice}; then run the same "
+            "command again: what is finished stays."
         ) from None
 
 

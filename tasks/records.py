@@ -39,7 +39,7 @@ class Place(Record):
     @property
     def folder(self) -> Store:
         """The store."""
-        return Store(Path(self.store))
+        return Store.find(self.store)
 
 
 class ShardRecord(Record):

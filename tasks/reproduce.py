@@ -77,7 +77,7 @@ def run_experiment(
         UsageError: there is no such experiment.
     """
     (experiment,) = chosen((name,))
-    place = Store(Path(store))
+    place = Store.find(store)
     path = results_folder(place, profile) / f"{name}.json"
     if path.is_file() and not again:
         kept = json.loads(path.read_text())

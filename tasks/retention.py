@@ -1,9 +1,9 @@
 """Which versions stay after a rotation, and how the others go."""
 
 import contextlib
-import shutil
 from pathlib import Path
 
+from avih.atomic import remove_tree
 from avih.gallery import read_history
 from avih.naming import Store, version_number
 from tasks import opened
@@ -52,6 +52,6 @@ def remove_version(*, store: Store, gallery: str, version: str) -> None:
 
 def _remove(folder: Path) -> None:
     if folder.is_dir():
-        shutil.rmtree(folder)
+        remove_tree(folder)
         with contextlib.suppress(OSError):  # a key's folder goes with its last version
             folder.parent.rmdir()

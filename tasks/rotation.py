@@ -1,12 +1,11 @@
 """Rotate stage: the plan that survives a kill, the new key, the new version's index, and the tidying up after."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from avih.atomic import sync_folder
+from avih.atomic import remove
 from avih.errors import AvihError, IntegrityError, UsageError
 from avih.indexing import IndexRecord, copy_index, next_version
 from avih.key_use import BUDGET_SHARE, MAXIMUM_AGE_DAYS, key_age
@@ -98,7 +97,7 @@ def plan_rotation(
     Raises:
         UsageError: the gallery has no current version.
     """
-    place = Store(Path(store))
+    place = Store.find(store)
     plan = read_plan(place, gallery)
     if plan is None:
         current = current_version(place, gallery)
@@ -126,7 +125,7 @@ def plan_rotation(
 
 def is_live(*, store: str, plan: RotationPlan) -> bool:
     """Tell whether the plan's version is current already, so that only the tidying up is left."""
-    current = current_version(Store(Path(store)), plan.gallery)
+    current = current_version(Store.find(store), plan.gallery)
     return current is not None and current.version == plan.version
 
 
@@ -136,7 +135,7 @@ def refuse_stale(*, store: str, plan: RotationPlan, actor: str) -> None:
     Raises:
         AvihError: another version than the one that was rotated is current by now.
     """
-    current = current_version(Store(Path(store)), plan.gallery)
+    current = current_version(Store.find(store), plan.gallery)
     if current is not None and current.version != plan.old_version:
         give_up(store=store, plan=plan, actor=actor, reason=f"{current.version} became current meanwhile")
         raise AvihError(
@@ -149,7 +148,7 @@ def rotation_key(
     *, store: str, plan: RotationPlan, settings: KeySettings, template: str, actor: str
 ) -> RotationPlan:
     """Give the plan its new key: one from the pool of prepared keys, else a new secret, else a new generator."""
-    place = Store(Path(store))
+    place = Store.find(store)
     if plan.new_key:
         return plan
     reason = f"rotation of {plan.gallery} from {plan.old_key}"
@@ -181,7 +180,7 @@ def _prepared(store: Store, plan: RotationPlan) -> str | None:
 
 def begin_rotated_version(*, store: str, plan: RotationPlan) -> tuple[RunRecord, IndexRecord]:
     """Begin the new version with the photos of the old one, and return what it is made from."""
-    place = Store(Path(store))
+    place = Store.find(store)
     before = load_run(store=place, gallery=plan.gallery, version=plan.old_version)
     indexed = copy_index(store=place, gallery=plan.gallery, version=plan.version, like=plan.old_version)
     record = before.model_copy(update={"version": plan.version, "key_id": str(plan.new_key)})
@@ -191,7 +190,7 @@ def begin_rotated_version(*, store: str, plan: RotationPlan) -> tuple[RunRecord,
 
 def rotation_due(*, store: str, gallery: str, policy: RotationPolicy) -> tuple[str, ...]:
     """Return why the gallery's key should be replaced; empty if there is no reason yet."""
-    place = Store(Path(store))
+    place = Store.find(store)
     current = current_version(place, gallery)
     if current is None:
         return ()
@@ -215,7 +214,7 @@ def finish_rotation(*, store: str, plan: RotationPlan, policy: RotationPolicy, a
     Raises:
         AvihError: the new version is not current; nothing is retired or removed.
     """
-    place = Store(Path(store))
+    place = Store.find(store)
     current = current_version(place, plan.gallery)
     if current is None or current.version != plan.version:
         raise AvihError(
@@ -231,18 +230,17 @@ def finish_rotation(*, store: str, plan: RotationPlan, policy: RotationPolicy, a
     removed = remove_old_versions(store=place, gallery=plan.gallery, keep=keep)
     if removed:
         notes.append(f"removed {', '.join(removed)}")
-    place.rotation(plan.gallery).unlink(missing_ok=True)
-    sync_folder(place.rotation(plan.gallery).parent)
+    remove(place.rotation(plan.gallery))
     return tuple(notes)
 
 
 def give_up(*, store: str, plan: RotationPlan, actor: str, reason: str) -> None:
     """Close a plan that must not go live: the new key ends, the old version keeps serving."""
-    place, keys = Store(Path(store)), KeyStore(Store(Path(store)).keys)
+    place, keys = Store.find(store), KeyStore(Store.find(store).keys)
     ends = {State.ACTIVE: State.DEACTIVATED, State.PRE_ACTIVATION: State.DESTROYED}
     if plan.new_key and (state := keys.show(plan.new_key).state) in ends:
         keys.transition(plan.new_key, ends[state], actor=actor, reason=reason)
-    place.rotation(plan.gallery).unlink(missing_ok=True)
+    remove(place.rotation(plan.gallery))
 
 
 def _transition(keys: KeyStore, key_id: str, to: State, *, actor: str, reason: str) -> None:

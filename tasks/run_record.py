@@ -1,19 +1,19 @@
 """What a gallery version was made from: settings, recogniser, key and the versions of the software."""
 
-import json
 import platform
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from avih import __version__
 from avih.atomic import write_json
-from avih.errors import UsageError
+from avih.errors import IntegrityError, UsageError
 from avih.gallery import read_history
 from avih.index_file import INDEX_FILE
+from avih.json_text import read_json
 from avih.keys import Vault
 from avih.naming import Store
-from avih.settings import RunSettings
+from avih.settings import RunnerSettings, RunSettings
 from tasks.records import Place, RecogniserChoice, Record
 from tasks.signed_list import list_files
 
@@ -45,10 +45,16 @@ class RunRecord(Record):
     settings: RunSettings
     lpips_backbone: str | None = None
 
+    def on(self, runner: RunnerSettings | None) -> Self:
+        """Return the record with its shards made elsewhere; None: where they were made before."""
+        if runner is None:
+            return self
+        return self.model_copy(update={"settings": self.settings.model_copy(update={"runner": runner})})
+
     def place(self, store: Store) -> Place:
         """Where the stages of this version work."""
         return Place(
-            store=str(store.root), gallery=self.gallery, version=self.version, recogniser=self.recogniser
+            store=store.address, gallery=self.gallery, version=self.version, recogniser=self.recogniser
         )
 
 
@@ -85,21 +91,32 @@ def load_run(*, store: Store, gallery: str, version: str | None = None) -> RunRe
     versions = store.versions(gallery)
     if not versions:
         known = ", ".join(store.galleries()) or "none"
-        raise UsageError(f"Expected a gallery in {store.root}, got {gallery!r}; there are: {known}.")
-    current = read_history(store=store, gallery=gallery, mac_key=None).current
-    chosen = version or (current.version if current else versions[-1])
-    if chosen not in versions:
-        raise UsageError(f"Expected a version of {gallery} among {', '.join(versions)}, got {chosen!r}.")
-    path = store.folder("index", gallery=gallery, version=chosen) / RECORD_FILE
+        raise UsageError(f"Expected a gallery in {store.address}, got {gallery!r}; there are: {known}.")
+    if version is None:  # a version that is named can be used even where nobody knows which is current
+        current = read_history(store=store, gallery=gallery, mac_key=None).current
+        version = current.version if current else versions[-1]
+    if version not in versions:
+        raise UsageError(f"Expected a version of {gallery} among {', '.join(versions)}, got {version!r}.")
+    path = store.folder("index", gallery=gallery, version=version) / RECORD_FILE
     if not path.exists():
         raise RunMissing(
-            f"Gallery {gallery} {chosen} was begun but has no {RECORD_FILE}. Run avih run again."
+            f"Gallery {gallery} {version} was begun but has no {RECORD_FILE}. Run avih run again."
         )
     return read_run(path)
 
 
 def read_run(path: Path) -> RunRecord:
-    """Read the file of a record."""
-    values = json.loads(path.read_text())
-    values.pop("software", None)
-    return RunRecord.model_validate(values)
+    """Read the file of a record.
+
+    Raises:
+        IntegrityError: it is damaged.
+    """
+    try:
+        values = read_json(path.read_bytes())
+        values.pop("software", None)
+        return RunRecord.model_validate(values)
+    except (ValueError, TypeError, AttributeError, UsageError) as error:
+        raise IntegrityError(
+            f"Expected what a version was made from in {path}, got a damaged file ({type(error).__name__}). "
+            "Bring it back from a backup."
+        ) from None

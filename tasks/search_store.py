@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from avih.mirror.seam import local
 from avih.naming import Store
 from tasks.records import Record
 
@@ -41,7 +42,7 @@ def _texts(path: Path) -> Iterator[tuple[str, bytes]]:
         for name in table.select_dtypes(include=["object", "string"]).columns:
             yield f"column {name}", "\n".join(str(value) for value in table[name]).encode()
     elif path.suffix == ".tar":
-        with tarfile.open(path) as tar:
+        with tarfile.open(local(path)) as tar:
             for member in tar:
                 yield "member name", member.name.encode()
                 if member.name.endswith(".json"):

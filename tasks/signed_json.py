@@ -2,13 +2,13 @@
 
 import hashlib
 import hmac
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from avih.atomic import json_bytes, write_json
 from avih.errors import IntegrityError
+from avih.json_text import read_json
 
 SIGNATURE: Final = "hmac_sha256"
 AUDIT_LABEL: Final = "avih audit v1"
@@ -48,7 +48,7 @@ def read_signed(
         IntegrityError: it is damaged, or its signature is another one.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path.read_bytes())
         if unsigned and SIGNATURE not in content:
             return dict(content)
         signature = str(content.pop(SIGNATURE))

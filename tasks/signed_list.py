@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from avih.errors import IntegrityError
+from avih.mirror.seam import local
 from avih.naming import Store
 from avih.verifying import Problem
 from tasks.signed_json import read_signed, write_signed
@@ -111,7 +112,7 @@ def changes(
 
 
 def _entry(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
+    with local(path).open("rb") as file:
         return {
             "bytes": path.stat().st_size,
             "sha256": hashlib.file_digest(file, "sha256").hexdigest(),

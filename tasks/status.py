@@ -48,8 +48,8 @@ def read_status(
     """
     if not store.root.is_dir():
         raise UsageError(
-            f"Expected a store at {store.root}, got no such folder. Name another with --store or AVIH_STORE, or "
-            "make one with avih run."
+            f"Expected a store at {store.address}, got no such folder. Name another with --store or AVIH_STORE, "
+            "or make one with avih run."
         )
     now = datetime.now(UTC)
     mac_key, why = signing_key(store)
@@ -60,7 +60,7 @@ def read_status(
     disk = read_disk(store.root)
     unread = [f"{path} may not be looked into: its bytes are not counted" for path in disk.unread]
     return StoreStatus(
-        store=str(store.root), time=now.isoformat(timespec="seconds"),
+        store=store.address, time=now.isoformat(timespec="seconds"),
         signatures=signature(mac_key), why_unchecked=why, galleries=galleries,
         disk=disk, alerts=tuple(one for one in failures if one.gallery not in known),
         problems=(*problems, *unread),

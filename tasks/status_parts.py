@@ -5,7 +5,6 @@ is not believed: an error says so, and nothing of it is told.
 """
 
 import fcntl
-import json
 import os
 import socket
 from collections.abc import Mapping
@@ -15,9 +14,11 @@ from typing import Any, Final, Literal
 
 from avih.atomic import runs_here
 from avih.errors import AvihError, IntegrityError
+from avih.json_text import read_json
 from avih.key_use import key_age
 from avih.keys import KeyStore, LeakBudget, Vault, verify_log
 from avih.keys.passphrase import KEY_FILE_VARIABLE, PASSPHRASE_VARIABLE, passphrase_given
+from avih.mirror import seam
 from avih.naming import Store
 from tasks.drill_record import LABEL as DRILL_LABEL
 from tasks.drill_record import drill_path, parse_drill
@@ -175,6 +176,10 @@ def read_key(store: Store, key_id: str, *, mac_key: bytes | None, now: datetime)
 def read_lock(store: Store, gallery: str) -> Lock:
     """Ask the kernel whether a gallery's lock is held: what the file says stays there after its writer ended."""
     path = store.gallery_root("index", gallery) / ".lock"
+    if (elsewhere := seam.holder(path.parent)) is not None:
+        said = {name: elsewhere[name] for name in ("purpose", "host", "since", "pid") if name in elsewhere}
+        stale = bool(elsewhere) and elsewhere["idle"] > elsewhere["stale"]
+        return Lock.model_validate({"state": "held" if elsewhere else "free", "stale": stale} | said)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -183,7 +188,7 @@ def read_lock(store: Store, gallery: str) -> Lock:
         state = _asked(descriptor)
         facts: dict[str, Any] = {}
         with suppress(ValueError, KeyError, TypeError):
-            held: Mapping[str, Any] = json.loads(os.pread(descriptor, 4096, 0))
+            held: Mapping[str, Any] = read_json(os.pread(descriptor, 4096, 0))
             texts = {name: str(held[name]) for name in ("purpose", "host", "since")}
             facts = {**texts, "pid": int(held["pid"])}
     finally:

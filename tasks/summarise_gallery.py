@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from avih import __version__
-from avih.atomic import write_bytes, write_json
+from avih.atomic import atomic_file, remove_leftovers, write_bytes, write_json
 from avih.evaluation import plots
 from avih.evaluation.contact_sheet import contact_sheet, write_private_png
 from avih.evaluation.identification import IdentificationResult, identify_parts
@@ -63,6 +63,7 @@ def summarise_gallery(
     """Condense all measurements of a version into files and one record."""
     measured = Measurements(place=place, key_id=key_id, shards=shards)
     folder = place.folder.folder("evaluated", gallery=place.gallery, version=place.version, key_id=key_id)
+    remove_leftovers(folder)
     tally, identification, chosen = condense(measured, place=place, settings=settings)
     metrics = summarise(tally, identification)
     counts = {status: tally.statuses[status] for status in ACCOUNT}
@@ -154,7 +155,8 @@ def _figures(
         figures["adjacent_pixels.png"] = plots.adjacent_pixel_correlation(*pair, data_set=gallery)
     paths = []
     for name, figure in figures.items():
-        figure.savefig(folder / name, dpi=110, metadata={"Software": None})
+        with atomic_file(folder / name) as temporary:
+            figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
         paths.append(folder / name)
     if sheets.shown:
         columns = [("protected", sheets.protected[: sheets.shown])]

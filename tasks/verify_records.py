@@ -1,6 +1,5 @@
 """Verifying the records beside the shards: who was erased, a policy, a version's signed lists and its audits."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +8,7 @@ from pydantic import ValidationError
 
 from avih.errors import IntegrityError, UsageError
 from avih.index_file import INDEX_FILE, count_index
+from avih.json_text import read_json
 from avih.naming import ShardAddress, Store
 from avih.verifying import Findings
 from avih.verifying_keys import NO_SIGNATURE
@@ -16,6 +16,8 @@ from avih.verifying_versions import NOT_READ, Reading, as_stored
 from tasks.drill_record import DRILL_FILE
 from tasks.drill_record import LABEL as DRILL_LABEL
 from tasks.erased import read_erased
+from tasks.night_record import LABEL as NIGHT_LABEL
+from tasks.night_record import night_path
 from tasks.run_record import RECORD_FILE, read_run
 from tasks.signed_json import AUDIT_LABEL, POLICY_LABEL, ROTATION_LABEL, SIGNATURE, read_signed
 from tasks.signed_list import changes, lists_of, read_list
@@ -34,6 +36,7 @@ def verify_records(findings: Findings, store: Store, gallery: str, reading: Read
     plan = store.rotation(gallery)
     look.signed("rotation plan", plan, unsigned=True, expected={"gallery": gallery},
                 read=lambda: _read_plan(plan, reading))  # fmt: skip
+    look.signed("night", night_path(store, gallery), NIGHT_LABEL, expected={"gallery": gallery})
     erasing = store.erased(gallery).with_name("erasing.json")
     if erasing.exists():
         text = "an erasure is under way or was cut short: the same avih erase goes on with it"
@@ -106,7 +109,7 @@ class _Look:
             wrong = [name for name, value in (expected or {}).items() if content.get(name) != value]
             if wrong:
                 raise IntegrityError(f"Expected {path.name} of this place, got that of another {wrong[0]}.")
-            if unsigned and SIGNATURE not in json.loads(path.read_bytes()):
+            if unsigned and SIGNATURE not in read_json(path.read_bytes()):
                 self.findings.skip(what, path, UNSIGNED)
             elif self.reading.mac_key is None:
                 self.findings.skip(what, path, NO_SIGNATURE)

@@ -6,6 +6,7 @@ from typing import Final
 
 from avih.errors import UsageError
 from avih.keys import Passphrase
+from avih.mirror.seam import reread
 from avih.naming import KEYS_FOLDER, STAGE_FOLDERS, ShardAddress, Store, veils_folder
 from avih.verifying import Findings, Part
 from avih.verifying_keys import NO_PASSPHRASE, Unlocked, verify_keys
@@ -63,6 +64,8 @@ def verify_store(
         UsageError: there is nothing of that name, or nothing at all.
         KeyRefused: the passphrase is wrong.
     """
+    if read_data:
+        reread(store.root)  # what lies elsewhere is verified, not what was fetched of it before
     chosen = _chosen(store, gallery, version)
     reads: Callable[[ShardAddress], bool] = part.holds if part else lambda _: read_data
     findings = Findings(store.root)
@@ -113,12 +116,12 @@ def _chosen(store: Store, gallery: str | None, version: str | None) -> dict[str,
             raise UsageError("Expected the gallery that the version belongs to, got none. Add --gallery.")
         if not names and not store.keys.is_dir():
             raise UsageError(
-                f"Expected a store at {store.root}, got nothing to verify there. Name it with --store."
+                f"Expected a store at {store.address}, got nothing to verify there. Name it with --store."
             )
         return {name: stored_versions(store, name) for name in sorted(names)}
     if gallery not in names:
         known = ", ".join(sorted(names)) or "none"
-        raise UsageError(f"Expected a gallery in {store.root}, got {gallery!r}; there are: {known}.")
+        raise UsageError(f"Expected a gallery in {store.address}, got {gallery!r}; there are: {known}.")
     versions = stored_versions(store, gallery)
     if version is not None and version not in versions:
         raise UsageError(f"Expected a version of {gallery} among {', '.join(versions)}, got {version!r}.")

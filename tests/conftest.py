@@ -5,10 +5,15 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from avih.keys import sealing
+
+if TYPE_CHECKING:
+    from s3_server import S3Server
+    from small_remote import Shared
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -54,3 +59,21 @@ def prefect_server() -> Iterator[None]:
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
     ):
         yield
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator["S3Server"]:
+    """A real S3 server on loopback with an empty bucket."""
+    from s3_server import s3_server
+
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def shared(s3: "S3Server", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Shared":
+    """A store of its own on that server, and machines that share nothing else."""
+    from small_remote import Shared
+
+    s3.line.mend()
+    return Shared(s3, s3.line, tmp_path.name, tmp_path, monkeypatch)

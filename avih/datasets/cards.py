@@ -99,7 +99,7 @@ def load_card(name: str, *, folder: Path | None = None) -> DatasetCard:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors())
         raise UsageError(f"The card {path} does not fit: {problems}. Correct these fields.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
         raise UsageError(f"Expected a TOML file at {path}, got: {error}. Correct it.") from error
     if card.name != name:
         raise UsageError(f"Expected the name {name!r} in {path}, got {card.name!r}. Name both alike.")

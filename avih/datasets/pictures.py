@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from skimage import data
 
 from avih.datasets.registry import open_source
@@ -33,6 +34,7 @@ PHOTOGRAPHS: tuple[str, ...] = (
 )
 # Persons from here on are neither in the default gallery nor in its recogniser's training set.
 FIRST_PERSON = 5000
+LONGEST_SIDE = 640  # pixels
 
 
 def public_pictures(*, faces: int = 48) -> list[NDArray[np.uint8]]:
@@ -49,6 +51,8 @@ def public_pictures(*, faces: int = 48) -> list[NDArray[np.uint8]]:
 def pictures_of_folder(folder: Path, *, most: int = 2000) -> list[NDArray[np.uint8]]:
     """Return the readable pictures of a folder (a COCO or CelebA download, say), at most ``most``.
 
+    Longer ones than COCO's are shrunk, because all are held at once and crops are drawn from them.
+
     Raises:
         UsageError: the folder holds none.
     """
@@ -56,7 +60,9 @@ def pictures_of_folder(folder: Path, *, most: int = 2000) -> list[NDArray[np.uin
     pictures = []
     for photo in islice(source.photos(), most):
         with suppress(ImageRefused):  # a damaged training picture is no loss
-            pictures.append(decode_photo(source.read(photo), name=photo.path).pixels)
+            picture = Image.fromarray(decode_photo(source.read(photo), name=photo.path).pixels)
+            picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+            pictures.append(np.asarray(picture))
     if not pictures:
         raise UsageError(
             f"Expected readable pictures in {folder}, got none. Give another folder with --pictures."

@@ -1,17 +1,33 @@
 """Unpack an archive from elsewhere: plain files and folders only, never outside the target, and bounded."""
 
+import bz2
+import gzip
+import io
 import lzma
+import os
 import stat
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
-from typing import Literal
+from typing import IO, Any, Final, Literal
 
 from avih.errors import DownloadFailed
 
 MAX_UNPACKED_BYTES = 64 * 2**30
 MAX_MEMBERS = 2_000_000
+MAX_RATIO: Final = 100  # photos hardly compress
+SMALL_BYTES: Final = 256 * 2**20  # an archive that unpacks to less may have any ratio
+MAX_HEADER_BYTES: Final = 2**20
+MAX_XZ_MEMORY: Final = 256 * 2**20  # xz -9 needs 65 MiB to unpack
+
+_COMPRESSED: Final[dict[bytes, Callable[..., Any]]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+    b"\x5d\0\0": lzma.open,
+}
 
 
 def unpack(
@@ -25,9 +41,10 @@ def unpack(
     """Unpack a tar (of any compression) or zip; nothing but files and folders, and only inside ``into``.
 
     Raises:
-        DownloadFailed: broken, too large, or with a member that leads out, a link or a device.
+        DownloadFailed: broken, too large, or with a member that leads out, a link, a hole or a device, or one
+            that is there twice.
     """
-    guard = _Guard(file=file, max_bytes=max_bytes, max_members=max_members)
+    guard = _Guard(file=file, into=into, max_bytes=max_bytes, max_members=max_members)
     try:
         if kind == "zip":
             _unpack_zip(file, into, guard)
@@ -44,10 +61,22 @@ def unpack(
 
 
 def _unpack_tar(file: Path, into: Path, guard: "_Guard") -> None:
-    with tarfile.open(file, "r:*") as tar:
+    with _plain(file) as content, tarfile.open(fileobj=_SmallReads(content, guard), mode="r:") as tar:
         for member in tar:
-            guard.check(member.name, size=member.size, plain=member.isreg() or member.isdir())
+            plain = member.isdir() or (member.isreg() and not member.issparse())
+            guard.check(member.name, size=member.size, plain=plain)
             tar.extract(member, into, filter="data")
+
+
+def _plain(file: Path) -> IO[bytes]:
+    """Open a tar without its compression."""
+    with file.open("rb") as opened:
+        start = opened.read(64)
+    reader = next((reader for magic, reader in _COMPRESSED.items() if start.startswith(magic)), open)
+    if reader is lzma.open:  # raises where the file asks for more memory
+        lzma.LZMADecompressor(memlimit=MAX_XZ_MEMORY).decompress(start)
+    content: IO[bytes] = reader(file, "rb")
+    return content
 
 
 def _unpack_zip(file: Path, into: Path, guard: "_Guard") -> None:
@@ -58,11 +87,30 @@ def _unpack_zip(file: Path, into: Path, guard: "_Guard") -> None:
             archive.extract(member, into)
 
 
+class _SmallReads(io.BufferedIOBase):
+    """A tar's bytes; tarfile reads a header whole, however long it says that it is."""
+
+    def __init__(self, content: IO[bytes], guard: "_Guard") -> None:
+        self.content, self.guard = content, guard
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= MAX_HEADER_BYTES:
+            raise self.guard.refusal(f"a header of {size:,} bytes")
+        return self.content.read(size)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self.content.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.content.tell()
+
+
 class _Guard:
     """Refuses the members that an archive of photos has no reason to hold."""
 
-    def __init__(self, *, file: Path, max_bytes: int, max_members: int) -> None:
-        self.file, self.max_bytes, self.max_members = file, max_bytes, max_members
+    def __init__(self, *, file: Path, into: Path, max_bytes: int, max_members: int) -> None:
+        self.file, self.into, self.max_members = file, into, max_members
+        self.max_bytes = min(max_bytes, max(SMALL_BYTES, MAX_RATIO * file.stat().st_size))
         self.members = self.bytes = 0
 
     def check(self, name: str, *, size: int, plain: bool) -> None:
@@ -70,13 +118,15 @@ class _Guard:
         self.bytes += size
         path = PureWindowsPath(name)  # knows both slashes and drive letters
         if path.anchor or ".." in path.parts:
-            raise self._refusal(f"the member {name!r}, which leads out of the folder")
+            raise self.refusal(f"the member {name!r}, which leads out of the folder")
         if not plain:
-            raise self._refusal(f"the member {name!r}, which is a link or a device")
+            raise self.refusal(f"the member {name!r}, which is a link, a hole or a device")
         if self.bytes > self.max_bytes or self.members > self.max_members:
-            raise self._refusal(f"more than {self.max_bytes:,} bytes or {self.max_members:,} members")
+            raise self.refusal(f"more than {self.max_bytes:,} bytes or {self.max_members:,} members")
+        if os.path.lexists(there := self.into / name) and not there.is_dir():
+            raise self.refusal(f"the member {name!r} twice")
 
-    def _refusal(self, got: str) -> DownloadFailed:
+    def refusal(self, got: str) -> DownloadFailed:
         return DownloadFailed(
             f"Expected an archive of plain files in {self.file}, got {got}. "
             "Nothing of it was kept; do not unpack it by hand."

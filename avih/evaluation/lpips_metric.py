@@ -7,36 +7,22 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Final
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from avih.errors import IntegrityError, UsageError
+from avih.errors import UsageError
 from avih.evaluation.metrics import checked_pair
+from avih.weights_files import parse_weights, weights_bytes
 
-SUFFIXES: Final = (".safetensors", ".pth", ".pt")
 PREFIX: Final = "features."
 SMALLEST_SIDE: Final = 31  # below it AlexNet's second pooling has nothing left to pool
 WITHOUT_FILE: Final = (
     "LPIPS needs AlexNet's ImageNet weights; give the file with --lpips-backbone "
     "(torchvision's AlexNet checkpoint, .pth or .safetensors)."
-)
-# What the two readers raise for damaged bytes, which may be cut anywhere.
-UNREADABLE: Final = (
-    SafetensorError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    IndexError,
 )
 
 
@@ -77,10 +63,8 @@ class Lpips:
             raise UsageError(
                 f"Expected AlexNet's weights at {backbone}, found no file: check --lpips-backbone."
             )
-        if backbone.suffix not in SUFFIXES:
-            raise UsageError(f"Expected weights in {', '.join(SUFFIXES)}, got {backbone.name}.")
-        content = backbone.read_bytes()  # opened once: what is hashed is what is read
-        state = _parse(content, name=backbone.name, safe=backbone.suffix == ".safetensors")
+        content = weights_bytes(backbone)
+        state = _parse(content, name=backbone.name)
         network = _empty_network()
         _fill(network, state=state, name=backbone.name)
         return cls(network, backbone_sha256=hashlib.sha256(content).hexdigest())
@@ -106,22 +90,8 @@ def _scaled(pixels: NDArray[np.uint8]) -> Tensor:
     return batch.float() / 127.5 - 1.0
 
 
-def _parse(content: bytes, *, name: str, safe: bool) -> dict[str, Any]:
-    try:
-        loaded: object = (
-            safetensors.torch.load(content)
-            if safe
-            else torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        )
-    except UnpicklingError:
-        raise IntegrityError(
-            f"The weights file {name} was refused: it holds objects other than tensors, or it is damaged. "
-            "Nothing in it was run. Give AlexNet's weights as .safetensors or a plain dictionary of tensors."
-        ) from None
-    except UNREADABLE as error:
-        raise IntegrityError(
-            f"The weights file {name} cannot be read ({type(error).__name__}): it is damaged; fetch it again."
-        ) from error
+def _parse(content: bytes, *, name: str) -> dict[str, Any]:
+    loaded = parse_weights(content, name=name)
     if not isinstance(loaded, Mapping):
         raise UsageError(f"Expected a dictionary of tensors in {name}, got {type(loaded).__name__}.")
     return {str(key): value for key, value in loaded.items() if str(key).startswith(PREFIX)}

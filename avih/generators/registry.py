@@ -7,10 +7,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 
-from avih.errors import IntegrityError, UsageError
+from avih.errors import AvihError, IntegrityError, UsageError
 from avih.generators.codec import CodecGenerator
 from avih.generators.none import NoGenerator
 from avih.generators.resnet import ResnetGenerator
+from avih.json_text import read_json
 from avih.keys.canonical import canonical_safetensors
 
 ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {
@@ -18,6 +19,9 @@ ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {
     "resnet": ResnetGenerator,
     "none": NoGenerator,
 }
+
+
+_OTHER_BYTES = (KeyError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, MemoryError)
 
 
 def build_generator(*, architecture: str, options: Mapping[str, float]) -> nn.Module:
@@ -48,12 +52,12 @@ def load_generator(data: bytes, *, device: str = "cpu") -> nn.Module:
     """
     try:
         header_size = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + header_size])["__metadata__"]
+        metadata = read_json(data[8 : 8 + header_size])["__metadata__"]
         generator = build_generator(
-            architecture=metadata["architecture"], options=json.loads(metadata["options"])
+            architecture=metadata["architecture"], options=read_json(metadata["options"])
         )
         generator.load_state_dict(load(data))
-    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, UsageError) as error:
+    except (SafetensorError, AvihError, *_OTHER_BYTES) as error:
         raise IntegrityError(
             f"Expected a generator in canonical safetensors, got something else ({type(error).__name__}). "
             "The key file is damaged: restore it from your backup."

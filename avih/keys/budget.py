@@ -15,7 +15,6 @@ so removing it hides only pictures that are gone from the store too.
 
 import hashlib
 import hmac
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -24,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from avih.atomic import json_bytes
 from avih.errors import IntegrityError, KeyRefused, UsageError
+from avih.json_text import read_json
 from avih.keys.passphrase import PassphraseSource
 from avih.keys.sealing import DEFAULT_COST, RESTORE, ScryptCost, locked, write_private
 from avih.keys.states import check_actor, is_key_id
@@ -184,7 +184,8 @@ class LeakBudget:
         if signature is None:
             return content
         # Not with a new vault: one that was lost must not be replaced by looking for it.
-        if not hmac.compare_digest(signature, self._signature(content, create=False)):
+        expected = self._signature(content, create=False)
+        if not hmac.compare_digest(signature.encode(), expected.encode()):
             raise IntegrityError(
                 f"Expected {self.path.name} to be signed with this store's vault, got another signature: it was "
                 f"altered, or the vault is another. {RESTORE}"
@@ -193,7 +194,7 @@ class LeakBudget:
 
     def _read(self) -> tuple[_Content, str | None]:
         try:
-            fields = json.loads(self.path.read_bytes())
+            fields = read_json(self.path.read_bytes())
             signature = str(fields.pop("hmac_sha256"))
             content = _Content.model_validate(fields)
             if content.key_id != self.key_id:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avih.errors import UsageError
+from avih.json_text import read_json
 
 if TYPE_CHECKING:  # listing keys must not wait for torch
     from torch import Tensor
@@ -83,7 +84,7 @@ def read_generator_facts(generator_bytes: bytes) -> GeneratorFacts:
     """
     try:
         (length,) = struct.unpack_from("<Q", generator_bytes)
-        header = json.loads(generator_bytes[8 : 8 + length])
+        header = read_json(generator_bytes[8 : 8 + length])
         metadata, parameters, position = dict(header["__metadata__"]), 0, 0
         for name in sorted(header.keys() - {"__metadata__"}):
             entry = header[name]

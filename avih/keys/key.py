@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from avih.errors import IntegrityError, UsageError
+from avih.json_text import read_json
 from avih.keys.canonical import read_generator_facts
 from avih.keys.passphrase import HiddenBytes
 
@@ -164,7 +165,7 @@ def unpack_key(payload: bytes) -> tuple[Key, dict[str, Any]]:
     """
     try:
         (length,) = _LENGTH.unpack_from(payload)
-        facts = json.loads(payload[_LENGTH.size : _LENGTH.size + length])
+        facts = read_json(payload[_LENGTH.size : _LENGTH.size + length])
         if facts["version"] != _PAYLOAD_VERSION:
             raise ValueError("version")
         secret, generator_bytes = Secret(bytes.fromhex(facts["secret"])), payload[_LENGTH.size + length :]
@@ -177,7 +178,7 @@ def unpack_key(payload: bytes) -> tuple[Key, dict[str, Any]]:
             training_seed=facts["training_seed"],
         )
         return key, facts["record"]
-    except (ValueError, KeyError, TypeError, UsageError, struct.error):
+    except (ValueError, KeyError, TypeError, AttributeError, UsageError, struct.error):
         # "from None": the cause could quote what was inside.
         raise IntegrityError(
             f"Expected a key of payload version {_PAYLOAD_VERSION} in the sealed file, got something else. "

@@ -15,9 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from avih.atomic import sync_folder
 from avih.errors import IntegrityError, KeyRefused, UsageError
-from avih.keys.sealing import RESTORE, locked, sync_folder, write_private
-from avih.keys.states import State, check_actor, check_transition, is_key_id
+from avih.json_text import read_json
+from avih.keys.sealing import RESTORE, locked, write_private
+from avih.keys.states import State, check_actor, check_transition, is_key_id, utc_now
+from avih.mirror.seam import sending
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +51,7 @@ def _decode(line: bytes) -> LogEntry:
         ValueError: what is wrong with the line.
     """
     try:
-        fields = json.loads(line)
+        fields = read_json(line)
         stated = fields.pop("sha256")
         entry = LogEntry(
             sequence=fields["sequence"],
@@ -141,6 +144,8 @@ def _read(data: bytes, *, name: str) -> tuple[_Chain, bytes]:
 def _is_json(line: bytes) -> bool:
     try:
         json.loads(line)
+    except RecursionError:  # no crash wrote that
+        return True
     except ValueError:
         return False
     return True
@@ -179,11 +184,6 @@ def verify_log(path: Path) -> list[LogEntry]:
     return _verify(path).entries
 
 
-def utc_now() -> datetime:
-    """Return the time now, UTC."""
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True)
 class KeyLog:
     """The append-only log of one key store; safe with several processes at once."""
@@ -210,7 +210,7 @@ class KeyLog:
         check_actor(actor=actor, reason=reason)
         if not is_key_id(key_id):
             raise UsageError(f"Expected a key id of 16 hex digits, got {key_id!r}.")
-        with locked(self.path.parent):
+        with locked(self.path.parent), sending(self.path):
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "r+b", buffering=0) as file:
                 os.fchmod(descriptor, 0o600)

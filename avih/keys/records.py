@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from avih.errors import IntegrityError, UsageError
+from avih.json_text import read_json
 from avih.keys.key import RecipeValue
 from avih.keys.sealing import write_private
 from avih.keys.states import State
@@ -62,11 +63,16 @@ def read_record(folder: Path, key_id: str, state: State) -> KeyRecord:
     """
     path = folder / f"{key_id}.json"
     try:
-        fields = json.loads(path.read_bytes())
+        fields = read_json(path.read_bytes())
         if fields.pop("format") != _RECORD_FORMAT or fields["key_id"] != key_id:
             raise ValueError("format")
         fields["created"] = datetime.fromisoformat(fields["created"])
-        return KeyRecord(**fields, state=state)
+        record = KeyRecord(**fields, state=state)
+        words = (record.architecture, record.recovery, record.created_by)
+        kinds = [isinstance(word, str) for word in words] + [isinstance(record.recipe, dict)]
+        if not all(kinds) or type(record.parameters) is not int or record.created.tzinfo is None:
+            raise ValueError("types")
+        return record
     except FileNotFoundError:
         raise missing(path, REBUILD) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

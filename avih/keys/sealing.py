@@ -37,14 +37,19 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from avih.errors import IntegrityError, KeyRefused, UsageError
+from avih.atomic import remove_leftovers, sync_folder, temporary_name
+from avih.errors import ChangedElsewhere, IntegrityError, KeyRefused, UsageError
 from avih.keys.passphrase import Passphrase
+from avih.mirror.seam import sending, shared_lock
 
 MAGIC: Final = b"AVIHSEAL"
 FORMAT_VERSION: Final = 1
 _HEADER: Final = struct.Struct(">8s4B16s12sQ")
 _TAG_BYTES: Final = 16
 RESTORE: Final = "Bring it back from a backup."
+# A change of keys takes a moment. Who does not renew the shared lock for so long is gone.
+STALE_SECONDS: Final = 60.0
+PATIENCE: Final = 600.0
 
 
 @dataclass(frozen=True)
@@ -169,7 +174,8 @@ def write_private(path: Path, data: bytes, *, replace: bool = False) -> None:
         FileExistsError: the file exists already and is not to be replaced.
     """
     private_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    remove_leftovers(path.parent)
+    temporary = temporary_name(path)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -177,13 +183,19 @@ def write_private(path: Path, data: bytes, *, replace: bool = False) -> None:
             file.write(data)
             file.flush()
             os.fsync(descriptor)
+        with sending(path):
+            if replace:
+                temporary.replace(path)
+            else:
+                _place_new(temporary, path)
+            temporary.unlink(missing_ok=True)
+            sync_folder(path.parent)
+    except ChangedElsewhere as error:
         if replace:
-            temporary.replace(path)
-        else:
-            _place_new(temporary, path)
+            raise
+        raise FileExistsError(f"{path} exists already: another machine was faster") from error
     finally:
         temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
 
 
 def _place_new(temporary: Path, path: Path) -> None:
@@ -220,22 +232,17 @@ def private_folder(folder: Path) -> None:
         ) from error
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the kernel lets it go when the process ends, however it ends."""
+    """Hold the folder's lock; the kernel lets it go when the process ends, however it ends.
+
+    In a store elsewhere it is held for all machines, and the folder is as it is there when the block begins.
+    """
     private_folder(folder)
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        with shared_lock(folder, purpose="a change of keys", patience=PATIENCE, stale=STALE_SECONDS):
+            yield
     finally:
         os.close(descriptor)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -42,6 +43,11 @@ TRANSITIONS: Final[Mapping[tuple[State, State], str]] = {
     # key had been compromised; destroyed is the end, and what is learnt later belongs in an incident report.
     (State.COMPROMISED, State.DESTROYED): "no gallery needs the key any more",
 }
+
+
+def utc_now() -> datetime:
+    """Return the time now, UTC."""
+    return datetime.now(UTC)
 
 
 def may_protect(state: State) -> bool:

@@ -8,20 +8,20 @@ the store removes the file.
 """
 
 import logging
-import shutil
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from avih.atomic import remove, remove_tree
 from avih.errors import IntegrityError, KeyRefused, UsageError
 from avih.keys.canonical import read_generator_facts
 from avih.keys.key import Key, compute_key_id, pack_key, unpack_key
-from avih.keys.log import KeyLog, utc_now
+from avih.keys.log import KeyLog
 from avih.keys.passphrase import PassphraseSource, resolve_passphrase
 from avih.keys.records import REBUILD, KeyRecord, find_key, missing, read_record, write_record
-from avih.keys.sealing import DEFAULT_COST, RESTORE, ScryptCost, open_sealed, sync_folder, write_sealed
-from avih.keys.states import State, check_actor, may_protect, may_recover, parse_state
+from avih.keys.sealing import DEFAULT_COST, RESTORE, ScryptCost, open_sealed, write_sealed
+from avih.keys.states import State, check_actor, may_protect, may_recover, parse_state, utc_now
 from avih.naming import veils_folder
 
 logger = logging.getLogger(__name__)
@@ -229,12 +229,10 @@ class KeyStore:
             if state is State.DESTROYED:
                 # Also a second name that a process left when it was killed while it put the file in place.
                 for path in [*self.folder.glob(f"{key_id}.key"), *self.folder.glob(f".{key_id}.key.*.part")]:
-                    path.unlink(missing_ok=True)
-                    sync_folder(self.folder)
+                    remove(path)
                     logger.info("key %s: sealed file removed", key_id)
                 if (veils := veils_folder(self.folder, key_id).parent).is_dir():
-                    shutil.rmtree(veils)
-                    sync_folder(self.folder)
+                    remove_tree(veils)
                     logger.info("key %s: veils removed", key_id)
 
 

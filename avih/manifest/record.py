@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import json
 import re
 from pathlib import Path
 from typing import Final, Literal
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from avih.atomic import json_bytes
 from avih.errors import IntegrityError, UsageError
+from avih.json_text import read_json
 from avih.naming import Store
 
 MANIFEST_FILE: Final = "manifest.json"
@@ -114,7 +114,7 @@ def parse(path: Path) -> tuple[Manifest, str]:
     """
     try:
         data = path.read_bytes()
-        content = json.loads(data)
+        content = read_json(data)
         manifest, signature = Manifest.model_validate(content["manifest"]), str(content["hmac_sha256"])
         if re.fullmatch(_SHA256, signature) and file_bytes(manifest, signature) == data:
             return manifest, signature

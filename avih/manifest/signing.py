@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel
 
 from avih import __version__
-from avih.atomic import write_bytes
+from avih.atomic import remove_leftovers, write_bytes
 from avih.errors import IntegrityError, UsageError
 from avih.manifest.record import MANIFEST_FILE, Manifest, SignedShard, file_bytes, read_manifest
 from avih.manifest.verifying import unlisted
@@ -51,6 +51,7 @@ def write_manifest(
     if len(set(numbers)) != len(numbers):
         raise UsageError(f"Expected each shard once, got {sorted(numbers)}.")
     folder = store.folder("protected", gallery=gallery, version=version, key_id=key_id)
+    remove_leftovers(folder)  # no writer of a shard comes after this
     problems = unlisted(folder, set(numbers))
     counts: Counter[str] = Counter()
     shards = []

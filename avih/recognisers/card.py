@@ -124,7 +124,7 @@ def read_card(name_or_path: str | Path) -> RecogniserCard:
         raise UsageError(f"Expected a recogniser card at {path}, found no file: check the path.") from None
     except OSError as error:
         raise UsageError(f"Cannot read the recogniser card {path}: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"Expected TOML in the recogniser card {path}: {error}.") from None
     if isinstance(fields.get("weights"), str):
         fields["weights"] = (path.parent / fields["weights"]).resolve()

@@ -1,30 +1,21 @@
 """Weights files: where they are, that they are the right ones, and how their tensors get into a network."""
 
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from urllib.parse import unquote, urlparse
 
 import pooch
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from avih.errors import DownloadFailed, IntegrityError, UsageError
 from avih.recognisers.card import RecogniserCard
+from avih.weights_files import parse_weights, weights_bytes
 
-SUFFIXES = (".safetensors", ".pth", ".pt")
 NAMED_AT_MOST = 4  # tensors named in one error text
-# What the two readers raise for damaged bytes; a file may be cut anywhere, so any of their steps may fail.
-UNREADABLE = (
-    *(SafetensorError, RuntimeError, EOFError, OSError),
-    *(ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError),
-)
 
 
 def find_weights(*, card: RecogniserCard, weights: Path | None, cache: Path | None) -> Path:
@@ -75,50 +66,26 @@ def _copy_file(url: str, output_file: str, _pooch: object) -> None:
 def read_state(*, card: RecogniserCard, path: Path) -> dict[str, Tensor]:
     """Read a weights file, check its SHA-256 against the card's, and return its tensors as published.
 
-    Nothing in the file is ever run: safetensors holds no code, and checkpoints are read by PyTorch's
-    restricted reader, which refuses whatever is neither a tensor nor a plain container.
+    Nothing in the file is ever run (:mod:`avih.weights_files`).
 
     Raises:
         IntegrityError: another SHA-256, a damaged file, or a checkpoint that would run code.
         UsageError: another kind of file, or no tensors where the card says they are.
     """
-    if path.suffix not in SUFFIXES:
-        raise UsageError(
-            f"Expected weights in {', '.join(SUFFIXES)}, got {path.name}: save the tensors as .safetensors."
-        )
-    # The bytes that are hashed are the bytes that are read: the file is opened once.
-    content = path.read_bytes()
+    content = weights_bytes(path)
     got = hashlib.sha256(content).hexdigest()
     if card.sha256 is not None and got != card.sha256:
         raise IntegrityError(
             f"The weights file {path.name} is not the one that the card of {card.name} describes: expected "
             f"SHA-256 {card.sha256}, got {got}. Fetch it again, or write a card for your own weights."
         )
-    loaded = _parse(content=content, path=path)
+    loaded = parse_weights(content, name=path.name)
     state = _select(loaded=loaded, card=card)
     if not state:
         raise UsageError(
             f"Expected tensors in {path.name}, found none: check state_key and ignored in the card."
         )
     return state
-
-
-def _parse(*, content: bytes, path: Path) -> object:
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load(content)
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except UnpicklingError:
-        raise IntegrityError(
-            f"The weights file {path.name} was refused: it holds objects other than tensors, which would run "
-            "code while they are loaded, or it is damaged. Nothing was run. Get the weights as .safetensors, "
-            "or as a plain dictionary of tensors."
-        ) from None
-    except UNREADABLE as error:
-        raise IntegrityError(
-            f"The weights file {path.name} cannot be read ({type(error).__name__}): it is damaged or cut "
-            "short; fetch it again."
-        ) from error
 
 
 def _select(*, loaded: object, card: RecogniserCard) -> dict[str, Tensor]:
@@ -147,7 +114,8 @@ def fit_state(*, network: nn.Module, state: Mapping[str, Tensor], card: Recognis
     """Copy the tensors into the network, as float32, after checking that all of them fit.
 
     Raises:
-        UsageError: tensors are missing, unexpected or of another shape; the first few are named.
+        UsageError: tensors are missing, unexpected, of another shape or of another kind of number; the first few
+            are named.
     """
     rename: Callable[[str], str] = getattr(network, "own_name", str)
     published = {rename(name): tensor for name, tensor in state.items()}
@@ -160,10 +128,16 @@ def fit_state(*, network: nn.Module, state: Mapping[str, Tensor], card: Recognis
         for name in sorted(wanted & given)
         if published[name].shape != own[name].shape
     ]
+    kinds = [
+        f"{name} {published[name].dtype}"
+        for name in sorted(wanted & given)
+        if not published[name].is_floating_point()
+    ]
     faults = {
         "missing": sorted(wanted - given),
         "unexpected": sorted(given - wanted),
         "of another shape": shapes,
+        "of another kind of number": kinds,
     }
     if any(faults.values()):
         told = "; ".join(f"{len(names)} {fault}: {_some(names)}" for fault, names in faults.items() if names)

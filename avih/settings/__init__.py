@@ -4,15 +4,14 @@ No secret is ever a setting: keys, start values and mixings come from the operat
 the key itself.
 """
 
+from avih.settings.base import Count, Frozen
 from avih.settings.models import (
     ARCHITECTURE_OF,
     AVIH,
     AlignSettings,
-    Count,
     Crop,
     EvaluateSettings,
     Fraction,
-    Frozen,
     IndexSettings,
     KeySettings,
     Preset,
@@ -29,12 +28,14 @@ from avih.settings.presets import (
     SEALED_PROTECT,
     preset,
 )
+from avih.settings.runner import LOCAL, RunnerSettings
 
 __all__ = [
     "ARCHITECTURE_OF",
     "AVIH",
     "FAST_UNMIXED_KEY",
     "FAST_UNMIXED_PROTECT",
+    "LOCAL",
     "PAPER_KEY",
     "PAPER_PROTECT",
     "SEALED_KEY",
@@ -51,5 +52,6 @@ __all__ = [
     "ProtectSettings",
     "Recovery",
     "RunSettings",
+    "RunnerSettings",
     "preset",
 ]

@@ -4,26 +4,18 @@ No secret is ever a setting: keys, start values and mixings come from the operat
 the key itself.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from avih.evaluation.summary import Limits
+from avih.settings.base import Count, Frozen
+from avih.settings.runner import RunnerSettings
 
 Recovery = Literal["keyed", "unmixed", "sealed", "veil", "inverse"]
 Preset = Literal["fast", "paper"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
 Crop = Annotated[int, Field(ge=16, multiple_of=4)]
 
 AVIH: Final = "avih"
@@ -40,16 +32,6 @@ ARCHITECTURE_OF: Final[Mapping[Recovery, str]] = {
     "veil": "none",
     "inverse": "none",
 }
-
-
-class Frozen(BaseModel):
-    """Base of all settings: immutable, and an unknown field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def digest(self) -> str:
-        """SHA-256 of the canonical JSON: equal settings have equal digests."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 class IndexSettings(Frozen):
@@ -76,13 +58,13 @@ class KeySettings(Frozen):
     architecture: Literal["codec", "resnet", "none"] = Field(
         "codec", description="Network: codec (keyed), resnet (papers), none (sealed)."
     )
-    width: Count = Field(48, description="Channels of the first layer.")
-    blocks: Count = Field(4, description="Residual blocks.")
+    width: int = Field(48, ge=1, le=1024, description="Channels of the first layer.")
+    blocks: int = Field(4, ge=1, le=64, description="Residual blocks.")
     trunk_norm_only: bool = Field(
         False, description="ResNet: normalise only inside the trunk (fast on CPUs)."
     )
     steps: Count = Field(400, description="Training steps.")
-    batch_size: Count = Field(8, description="Pictures per training step.")
+    batch_size: int = Field(8, ge=1, le=4096, description="Pictures per training step.")
     learning_rate: float = Field(5e-4, gt=0, description="Adam's first step size; it falls to zero (cosine).")
     l1_weight: float = Field(1.0, ge=0, description="Weight of the mean absolute error.")
     ssim_weight: float = Field(0.25, ge=0, description="Weight of 1 - SSIM.")
@@ -197,16 +179,17 @@ class EvaluateSettings(Frozen):
 
     probe_persons: Count = Field(12, description="Persons whose photos are the probes.")
     minimum_photos: Count = Field(13, description="Photos a probe person has at least.")
-    seed: int = Field(0, description="Which persons, when more qualify. No secret.")
+    seed: int = Field(0, ge=0, description="Which persons, when more qualify. No secret.")
     contact_sheet_images: Count = Field(8, description="Images on a contact sheet.")
     limits: Limits = Field(default_factory=Limits, description="Outside these the run ends with exit code 4.")
 
 
 class RunSettings(Frozen):
-    """All stages of one gallery."""
+    """All stages of one gallery, and where its shards are made."""
 
     index: IndexSettings = IndexSettings()
     align: AlignSettings = AlignSettings()
     key: KeySettings = KeySettings()
     protect: ProtectSettings = ProtectSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    runner: RunnerSettings = RunnerSettings()

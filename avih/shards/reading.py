@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from avih.errors import IntegrityError, SettingsMismatch
+from avih.mirror.seam import local
 from avih.naming import ShardAddress, Store
 from avih.shards.record import AGAIN, ENDING, KEY, DoneRecord, Sample, parse_done, shard_name
 
@@ -95,7 +96,7 @@ def iter_samples(store: Store, address: ShardAddress) -> Iterator[Sample]:
     """
     record = _existing(store, address)
     path = store.shard(address, "tar")
-    with path.open("rb") as file:
+    with local(path).open("rb") as file:
         _compare(hashlib.file_digest(file, "sha256").hexdigest(), record.tar_sha256, path)
         file.seek(0)
         yield from samples_of(file, path)
@@ -123,7 +124,7 @@ def samples_of(file: IO[bytes], path: Path) -> Iterator[Sample]:
                 files: dict[str, bytes] = {}
                 for member in members:
                     ending = member.name.partition(".")[2]
-                    content = tar.extractfile(member) if member.type == tarfile.REGTYPE else None
+                    content = tar.extractfile(member) if _is_plain(member) else None
                     named_well = KEY.fullmatch(key) and ENDING.fullmatch(ending) and ending not in files
                     if content is None or not named_well:
                         raise IntegrityError(
@@ -133,6 +134,11 @@ def samples_of(file: IO[bytes], path: Path) -> Iterator[Sample]:
                 yield Sample(key, files)
     except (tarfile.TarError, UnicodeError) as error:
         raise IntegrityError(f"Expected a tar file at {path.name}, got: {error}. {AGAIN}") from error
+
+
+def _is_plain(member: tarfile.TarInfo) -> bool:
+    """Tell a plain file from links and devices, and from one with holes, which unpacks to any size."""
+    return member.type == tarfile.REGTYPE and not member.issparse()
 
 
 def _existing(store: Store, address: ShardAddress) -> DoneRecord:

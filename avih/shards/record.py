@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from avih.atomic import json_bytes
 from avih.errors import IntegrityError, UsageError
+from avih.json_text import read_json
 from avih.naming import ShardAddress
 
 FORMAT_VERSION: Final = 1
@@ -129,7 +130,7 @@ def parse_done(data: bytes, path: Path) -> DoneRecord:
         IntegrityError: it is damaged or of another format.
     """
     try:
-        content = json.loads(data)
+        content = read_json(data)
         content.pop("record_sha256", None)
         record = DoneRecord.model_validate(content)
         if record.to_bytes() == data:

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from avih.errors import IntegrityError
+from avih.mirror.seam import local
 from avih.naming import ShardAddress, Store
 from avih.shards.reading import samples_of
 from avih.shards.record import (
@@ -81,7 +82,7 @@ class _Verification:
 
     def _read(self, ending: str, expected: str, found: list[Problem]) -> tuple[bytes, bool]:
         try:
-            data = self.store.shard(self.address, ending).read_bytes()
+            data = local(self.store.shard(self.address, ending)).read_bytes()
         except OSError as error:
             found.append(self._problem(ending, f"{self.name}.{ending}: cannot be read: {error.strerror}"))
             return b"", False

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from avih import __version__
-from avih.atomic import folder_lock, partial_file, remove_leftovers, settle, sync_folder
+from avih.atomic import folder_lock, partial_file, remove, remove_leftovers, settle, sync_folder
 from avih.errors import UsageError
+from avih.mirror.seam import sending
 from avih.naming import ShardAddress, Store
 from avih.shards.record import (
     COLUMNS,
@@ -143,10 +144,10 @@ def _publish(files: list[tuple[Path, Path]], *, mode: int) -> None:
         settle(temporary, mode=mode)
     *contents, (done, done_path) = files
     with folder_lock(done_path.parent):
-        done_path.unlink(missing_ok=True)
-        sync_folder(done_path.parent)
-        for temporary, path in contents:
-            temporary.replace(path)
-        sync_folder(done_path.parent)
-        done.replace(done_path)
-        sync_folder(done_path.parent)
+        remove(done_path)
+        with sending(*(path for _, path in files)):
+            for temporary, path in contents:
+                temporary.replace(path)
+            sync_folder(done_path.parent)
+            done.replace(done_path)
+            sync_folder(done_path.parent)

@@ -25,7 +25,6 @@ The count is signed (HMAC-SHA256 under a key of its own); it does not show that 
 
 import hashlib
 import hmac
-import json
 import secrets
 from collections.abc import Sequence
 from functools import lru_cache
@@ -35,8 +34,9 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from avih.atomic import json_bytes, sync_folder
+from avih.atomic import json_bytes, remove
 from avih.errors import IntegrityError, SettingsMismatch, UsageError
+from avih.json_text import read_json
 from avih.keys.key import Key
 from avih.keys.sealing import RESTORE, locked, private_folder, write_private
 from avih.naming import veils_folder
@@ -148,7 +148,7 @@ class VeilStore:
         """
         path = self._count_path(person)
         try:
-            content = json.loads(path.read_bytes())
+            content = read_json(path.read_bytes())
             photos = tuple(str(photo) for photo in content["photos"])
             if content["format"] != COUNT_FORMAT:
                 raise ValueError("format")
@@ -179,9 +179,8 @@ class VeilStore:
         found = [path for path in self.folder.glob(f"*{name}.*")] if self.folder.is_dir() else []
         # The veil first: what is left of a killed removal is no veil without a count.
         for path in sorted(found, key=lambda path: not path.name.endswith(".veil")):
-            path.unlink(missing_ok=True)
+            remove(path)
         if found:
-            sync_folder(self.folder)
             self._opened.cache_clear()
         return bool(found)
 

@@ -38,17 +38,17 @@ def drill(
     """
     from avih.naming import Store
 
-    place = Store.find(store)
     with explained(debug):
+        place = Store.open(store)
         from tasks.run_record import load_run
 
         load_run(store=place, gallery=gallery, version=version)  # before anything long begins
-        prepare_flows(place.root)
+        prepare_flows(place)
         from flows.drill_gallery import drill_gallery_flow
 
         with clean_stdout(), progress_bars():
             record = drill_gallery_flow(
-                store=str(place.root), gallery=gallery, version=version, sample=sample, threshold=threshold,
+                store=place.address, gallery=gallery, version=version, sample=sample, threshold=threshold,
                 enforce=False,
             )  # fmt: skip
         if as_json:

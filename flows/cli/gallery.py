@@ -30,7 +30,7 @@ def list_galleries(
         from avih.gallery import read_history
         from avih.naming import Store
 
-        place = Store.find(store)
+        place = Store.open(store)
         current = {
             name: read_history(store=place, gallery=name, mac_key=None).current for name in place.galleries()
         }
@@ -62,7 +62,7 @@ def show(
         from avih.gallery import list_versions, read_history
         from avih.naming import Store
 
-        place = Store.find(store)
+        place = Store.open(store)
         _known(place, gallery)
         history = read_history(store=place, gallery=gallery, mac_key=None)
         versions = list_versions(store=place, gallery=gallery, history=history)
@@ -92,7 +92,7 @@ def diff(
         from avih.gallery import difference
         from avih.naming import Store
 
-        found = difference(store=Store.find(store), gallery=gallery, before=before, after=after)
+        found = difference(store=Store.open(store), gallery=gallery, before=before, after=after)
         if as_json:
             print_json({"gallery": gallery, "before": before, "after": after, **found})
             return
@@ -141,9 +141,9 @@ def _switch(store: Any, gallery: str, version: str | None, reason: str) -> dict[
     from avih.keys import KeyStore, may_protect
     from avih.naming import Store
 
-    place = Store.find(store)
+    place = Store.open(store)
     _known(place, gallery)
-    prepare_flows(place.root)
+    prepare_flows(place)
     from tasks.create_key import default_actor
     from tasks.gallery_lock import gallery_lock
     from tasks.promotion import earlier_version, promote_version
@@ -169,7 +169,7 @@ def _known(place: Any, gallery: str) -> None:
 
     if gallery not in place.galleries():
         known = ", ".join(place.galleries()) or "none"
-        raise UsageError(f"Expected a gallery in {place.root}, got {gallery!r}; there are: {known}.")
+        raise UsageError(f"Expected a gallery in {place.address}, got {gallery!r}; there are: {known}.")
 
 
 @app.command()
@@ -188,9 +188,9 @@ def erase(
     with explained(debug):
         from avih.naming import Store
 
-        place = Store.find(store)
+        place = Store.open(store)
         _known(place, gallery)
-        prepare_flows(place.root)
+        prepare_flows(place)
         from tasks.erase_person import erase_person, what_would_go
         from tasks.gallery_lock import gallery_lock
 

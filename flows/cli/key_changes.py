@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,16 +38,16 @@ def activate(
     """
     from avih.naming import Store
 
-    place = Store.find(store)
     with explained(debug):
-        prepare_flows(place.root)
+        place = Store.open(store)
+        prepare_flows(place)
         from avih.key_gate import GateSettings
         from tasks.create_key import default_actor
         from tasks.key_gate import activate_key
 
         with clean_stdout(), progress_bars():
             gate = activate_key(
-                store=str(place.root), key_id=key_id, actor=default_actor(), reason=reason,
+                store=place.address, key_id=key_id, actor=default_actor(), reason=reason,
                 settings=GateSettings(foreign_advantage=gate_limit),
             )  # fmt: skip
         facts = {"key_id": gate.key_id, "state": "active", "gate": gate.model_dump(mode="json")}
@@ -109,7 +108,7 @@ def compromise(
     _change(store, key_id, "compromised", reason, as_json, debug)
 
 
-def _change(store: Path | None, key_id: str, state: str, reason: str, as_json: bool, debug: bool) -> None:
+def _change(store: str | None, key_id: str, state: str, reason: str, as_json: bool, debug: bool) -> None:
     from avih.keys import KeyStore
     from avih.naming import Store
 
@@ -117,7 +116,7 @@ def _change(store: Path | None, key_id: str, state: str, reason: str, as_json: b
         from avih.key_use import versions_of_key
         from tasks.create_key import default_actor
 
-        place = Store.find(store)
+        place = Store.open(store)
         record = KeyStore(place.keys).transition(key_id, state, actor=default_actor(), reason=reason)
         serving = sorted({use.gallery for use in versions_of_key(place, record.key_id) if use.current})
         facts = {"key_id": record.key_id, "state": str(record.state), "reason": reason, "serving": serving}
@@ -155,7 +154,7 @@ def destroy(
         from avih.key_destruction import destroy_key, plan_destruction
         from tasks.create_key import default_actor
 
-        place = Store.find(store)
+        place = Store.open(store)
         keys = KeyStore(place.keys)
         planned = plan_destruction(place, keys, key_id, waiting_days=waiting_days)
         facts = _lost(planned) | {"destroyed": not dry_run}

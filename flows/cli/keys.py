@@ -43,9 +43,9 @@ def create(
     """
     from avih.naming import Store
 
-    place = Store.find(store)
     with explained(debug):
-        prepare_flows(place.root)
+        place = Store.open(store)
+        prepare_flows(place)
         from avih.align import TEMPLATES
         from avih.errors import UsageError
         from avih.key_gate import GateSettings
@@ -63,7 +63,7 @@ def create(
         ).key
         with clean_stdout(), progress_bars():
             made = create_key_flow(
-                store=str(place.root), settings=settings, recovery=wanted, template=template,
+                store=place.address, settings=settings, recovery=wanted, template=template,
                 pictures=str(pictures.absolute()) if pictures else None, reason=reason, activate=activate,
                 gate=GateSettings(foreign_advantage=gate_limit),
             )  # fmt: skip
@@ -86,7 +86,7 @@ def list_keys(store: StoreOption = None, as_json: JsonOption = False, debug: Deb
     from avih.naming import Store
 
     with explained(debug):
-        records = [_public(record) for record in KeyStore(Store.find(store).keys).list()]
+        records = [_public(record) for record in KeyStore(Store.open(store).keys).list()]
         if as_json:
             print_json({"keys": records})
         else:
@@ -111,7 +111,7 @@ def show(
     from avih.naming import Store
 
     with explained(debug):
-        facts = _public(KeyStore(Store.find(store).keys).show(key_id))
+        facts = _public(KeyStore(Store.open(store).keys).show(key_id))
         print_json(facts) if as_json else table(f"key {facts['key_id']}", facts)
 
 
@@ -138,7 +138,7 @@ def status(
     with explained(debug):
         from avih.key_use import key_status
 
-        place = Store.find(store)
+        place = Store.open(store)
         keys = KeyStore(place.keys)
         chosen = [keys.show(key_id)] if key_id else keys.list()
         entries, now = verify_log(keys.log.path), keys.log.clock()
@@ -182,7 +182,7 @@ def rebuild_record(
     from avih.naming import Store
 
     with explained(debug):
-        facts = _public(KeyStore(Store.find(store).keys).rebuild_record(key_id))
+        facts = _public(KeyStore(Store.open(store).keys).rebuild_record(key_id))
         print_json(facts) if as_json else table(f"key {facts['key_id']}, record written anew", facts)
 
 

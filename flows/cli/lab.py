@@ -53,8 +53,8 @@ def lab(
     """
     from avih.naming import Store
 
-    place = Store.find(store)
     with explained(debug):
+        place = Store.open(store)
         options: dict[str, Any] = {"version": version, "profile": profile, "attacks": attack}
         options |= {
             "second": (second_card, _path(second_weights)),
@@ -80,7 +80,7 @@ def _audited(place: "Store", gallery: str, options: dict[str, Any]) -> "AuditRec
     lab_settings(options["profile"])
     if options["attacks"]:
         attacks(options["attacks"])
-    prepare_flows(place.root)
+    prepare_flows(place)
     from flows.audit_gallery import audit_gallery_flow
     from tasks.records import RecogniserChoice
 
@@ -93,7 +93,7 @@ def _audited(place: "Store", gallery: str, options: dict[str, Any]) -> "AuditRec
     told.propagate = False  # Prefect would show each line again
     try:
         with clean_stdout(), progress_bars():
-            return audit_gallery_flow(store=str(place.root), gallery=gallery, second=second, **options)
+            return audit_gallery_flow(store=place.address, gallery=gallery, second=second, **options)
     finally:
         told.removeHandler(teller)
         told.setLevel(level)
@@ -168,10 +168,10 @@ def policy(
     """
     from avih.naming import Store
 
-    place = Store.find(store)
     given = {"require_audit": require_audit, "profile": profile, "automatic": automatic}
     changes = {name: value for name, value in given.items() if value is not None}
     with explained(debug):
+        place = Store.open(store)
         facts = {"gallery": gallery, **_policy(place, gallery, changes)}
         print_json(facts) if as_json else table(f"before a version of {gallery} goes live", facts)
         if changes and gallery not in place.galleries():
@@ -185,8 +185,8 @@ def _policy(place: "Store", gallery: str, changes: dict[str, Any]) -> dict[str, 
 
     if not changes and gallery not in place.galleries():
         known = ", ".join(place.galleries()) or "none"
-        raise UsageError(f"Expected a gallery in {place.root}, got {gallery!r}; there are: {known}.")
-    prepare_flows(place.root)
+        raise UsageError(f"Expected a gallery in {place.address}, got {gallery!r}; there are: {known}.")
+    prepare_flows(place)
     from tasks.audit_policy import PromotionPolicy, read_policy, save_policy
 
     found = read_policy(place, gallery)

@@ -8,8 +8,17 @@ import typer
 
 from flows.cli.options import DebugOption, JsonOption, StoreOption
 from flows.cli.output import clean_stdout, err, explained, progress_bars, table
+from flows.cli.runner import (
+    AddressOption,
+    ProcessesOption,
+    ResourceOption,
+    RunnerOption,
+    runner_settings,
+)
 
 if TYPE_CHECKING:
+    from avih.naming import Store
+    from avih.settings import RunnerSettings
     from flows.run_gallery import GalleryRun
 
 QUALITY, REFUSED, SOME_FAILED = 4, 3, 1
@@ -71,6 +80,10 @@ def run(
     ] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Photos per shard.")] = 64,
     lpips_backbone: Annotated[Path | None, typer.Option(help="AlexNet weights for LPIPS.")] = None,
+    runner: RunnerOption = None,
+    dask_address: AddressOption = None,
+    resource: ResourceOption = None,
+    processes: ProcessesOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -80,8 +93,8 @@ def run(
     """
     from avih.naming import Store, gallery_name, suggest_gallery_name
 
-    place = Store.find(store)
     with explained(debug):
+        place = Store.open(store)
         name = gallery_name(gallery) if gallery else suggest_gallery_name(source)
         options = {} if photos_per_veil is None else {"photos_per_veil": photos_per_veil}
         chosen = {
@@ -92,17 +105,17 @@ def run(
             "options": options,
         }
         result = _run(
-            place.root, name, source, recogniser, weights, chosen, limit, layout, key, key_pictures, shard_size,
-            lpips_backbone,
+            place, name, source, recogniser, weights, chosen, limit, layout, key, key_pictures, shard_size,
+            lpips_backbone, runner_settings(runner, dask_address, resource, processes),
         )  # fmt: skip
-        _report(result, place.root, as_json)
+        _report(result, place, as_json)
     _leave_with(result.counts, result.reasons)
 
 
 def _run(
-    store: Path, gallery: str, source: str, card: str, weights: Path | None, chosen: dict[str, Any],
+    store: "Store", gallery: str, source: str, card: str, weights: Path | None, chosen: dict[str, Any],
     limit: int | None, layout: str, key: str | None, key_pictures: Path | None, shard_size: int,
-    lpips_backbone: Path | None,
+    lpips_backbone: Path | None, runner: "RunnerSettings | None",
 ) -> "GalleryRun":  # fmt: skip
     """Check what was given before anything long begins, translate it into settings, and call the flow.
 
@@ -115,7 +128,7 @@ def _run(
     read_card(card)
     prepare_flows(store)
     from avih.methods.registry import pipeline_of
-    from avih.settings import preset
+    from avih.settings import LOCAL, preset
     from flows.run_gallery import run_gallery
     from tasks.records import RecogniserChoice
 
@@ -125,11 +138,11 @@ def _run(
     index = settings.index.model_copy(update={"layout": layout, "limit": limit, "shard_size": shard_size})
     with clean_stdout(), progress_bars():
         return run_gallery(
-            store=str(store),
+            store=store.address,
             gallery=gallery,
             source=_absolute(source),
             recogniser=RecogniserChoice(card=card, weights=str(weights.absolute()) if weights else None),
-            settings=settings.model_copy(update={"index": index}),
+            settings=settings.model_copy(update={"index": index, "runner": runner or LOCAL}),
             key_id=key,
             key_pictures=str(key_pictures.absolute()) if key_pictures else None,
             lpips_backbone=str(lpips_backbone.absolute()) if lpips_backbone else None,
@@ -137,19 +150,27 @@ def _run(
         )
 
 
-def prepare_flows(store: Path) -> None:
+def prepare_flows(store: "Store") -> None:
     """Set the environment of Prefect and find the passphrase before anything long begins."""
     from avih.keys import find_passphrase
 
     # Before the flows are imported, which fixes where Prefect keeps its state.
-    os.environ["AVIH_STORE"] = str(store)
-    for name in ("PREFECT_LOGGING_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL"):
+    os.environ["AVIH_STORE"] = store.address
+    for name in ("PREFECT_LOGGING_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL", "PREFECT_INTERNAL_LOGGING_LEVEL"):
         os.environ.setdefault(name, "CRITICAL")  # errors are told by the command line, once
     find_passphrase()
 
 
 def _absolute(source: str) -> str:
-    """Make a folder's path absolute, so that a worker elsewhere finds it; ``synthetic`` stays a word."""
+    """Make a folder's path absolute, so that a worker elsewhere finds it; ``synthetic`` stays a word.
+
+    Raises:
+        UsageError: there is no name.
+    """
+    from avih.errors import UsageError
+
+    if not source:  # an empty variable of a script would mean the folder that we happen to be in
+        raise UsageError("Expected a folder of photos, got an empty name. Write . for this folder.")
     return source if source == "synthetic" else str(Path(source).expanduser().absolute())
 
 
@@ -175,14 +196,13 @@ def outcome(result: "GalleryRun") -> dict[str, Any]:
     }
 
 
-def _report(result: "GalleryRun", store: Path, as_json: bool) -> None:
+def _report(result: "GalleryRun", store: "Store", as_json: bool) -> None:
     if as_json:
         from flows.cli.output import print_json
 
         print_json(outcome(result))
         return
     from avih.evaluation.report import FIGURES, figure_text
-    from avih.naming import Store
     from tasks.tracking import open_command
 
     summary = result.summary
@@ -197,7 +217,7 @@ def _report(result: "GalleryRun", store: Path, as_json: bool) -> None:
         err.print(f"not live: {reason}", markup=False, soft_wrap=True)
     print(f"contact sheet (owner only): {summary.owner_contact_sheet}")
     print(f"report:                     {summary.report}")
-    print(f"see it in MLflow:           {open_command(Store(store))}")
+    print(f"see it in MLflow:           {open_command(store)}")
 
 
 def _leave_with(counts: dict[str, int], reasons: tuple[str, ...]) -> None:
@@ -211,6 +231,8 @@ def main() -> None:
     """Entry point of the ``avih`` command."""
     # They register their commands.
     from flows.cli import (  # noqa: F401
+        dask,
+        doctor,
         drill,
         gallery,
         keys,

@@ -1,13 +1,17 @@
 """Options that several commands share, written once."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 StoreOption = Annotated[
-    Path | None,
-    typer.Option("--store", envvar="AVIH_STORE", help="Folder of the store.", show_default="./data"),
+    str | None,
+    typer.Option(
+        "--store",
+        envvar="AVIH_STORE",
+        help="Folder of the store, or s3://BUCKET/PREFIX.",
+        show_default="./data",
+    ),
 ]
 GalleryOption = Annotated[str, typer.Option("--gallery", help="Name of the gallery.")]
 VersionOption = Annotated[

@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from avih.disk_errors import told
 from avih.errors import AvihError
 
 UNITS = {"key": "steps", "veil": "steps", "audit": "attacks"}
@@ -80,8 +81,33 @@ def explained(debug: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         err.print("Stopped. What is finished stays; run the same command again to go on.")
         raise typer.Exit(130) from None
-    except (OSError, RuntimeError) as error:
-        _leave(error, f"{type(error).__name__}: {error}", FAILED, debug)
+    except OSError as error:
+        _leave(error, told(error), FAILED, debug)
+    except RuntimeError as error:
+        _leave(error, _unexpected(error), FAILED, debug)
+    except Exception as error:
+        if not type(error).__module__.startswith("httpx"):
+            raise
+        _leave(error, _unreachable(error), FAILED, debug)
+
+
+def _unexpected(error: RuntimeError) -> str:
+    """Say what to do where that is known."""
+    if type(error).__name__ == "OutOfMemoryError":  # of torch, which is not imported for this
+        return (
+            f"Expected room for one image in the device's memory, got: {error} Stop what else uses it, or "
+            "set AVIH_DEVICE=cpu, and run the same command again: what is finished stays."
+        )
+    return f"{type(error).__name__}: {error}"
+
+
+def _unreachable(error: Exception) -> str:
+    """Prefect's client gave up: its server is gone."""
+    server = os.environ.get("PREFECT_API_URL", "of this command")
+    return (
+        f"Expected the Prefect server {server} to answer, got: {error}. Start it again (avih server), or unset "
+        "PREFECT_API_URL to do without, and run the same command again: what is finished stays."
+    )
 
 
 def _leave(error: Exception, message: str, code: int, debug: bool) -> NoReturn:

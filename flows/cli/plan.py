@@ -76,8 +76,8 @@ def plan(
     """
     from avih.naming import Store, gallery_name, suggest_gallery_name
 
-    place = Store.find(store)
     with explained(debug):
+        place = Store.open(store)
         from avih.errors import UsageError
         from avih.settings import AVIH
         from avih.settings import preset as preset_named

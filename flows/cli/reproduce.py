@@ -58,8 +58,8 @@ def reproduce(
     """
     from avih.naming import Store
 
-    place = Store.find(store)
     with explained(debug):
+        place = Store.open(store)
         from avih.errors import UsageError
         from avih.reproduction.context import PROFILES
         from avih.reproduction.registry import chosen
@@ -89,7 +89,7 @@ def _run(
 ) -> "list[Reported]":  # fmt: skip
     """Call the flow, then read what there is and write the page, even if a table failed."""
     # Before the flows are imported, which fixes where Prefect keeps its state.
-    os.environ["AVIH_STORE"] = str(place.root)
+    os.environ["AVIH_STORE"] = place.address
     for name in ("PREFECT_LOGGING_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL"):
         os.environ.setdefault(name, "CRITICAL")
     from avih.reproduction.report import write_report
@@ -103,7 +103,7 @@ def _run(
     try:
         with clean_stdout(), progress_bars():
             flow(
-                store=str(place.root),
+                store=place.address,
                 profile=profile,
                 tables=tables,
                 data=Data.model_validate(data),

@@ -9,6 +9,13 @@ from flows.cli.key_changes import GateLimitOption
 from flows.cli.main import app, prepare_flows
 from flows.cli.options import DebugOption, GalleryOption, JsonOption, StoreOption
 from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars, table
+from flows.cli.runner import (
+    AddressOption,
+    ProcessesOption,
+    ResourceOption,
+    RunnerOption,
+    runner_settings,
+)
 
 if TYPE_CHECKING:
     from flows.rotate import Rotation
@@ -19,7 +26,14 @@ SETS = ("prior", "control", "old_key", "same_key_other_images", "new_key")
 
 @app.command()
 def nightly(
-    gallery: GalleryOption, store: StoreOption = None, as_json: JsonOption = False, debug: DebugOption = False
+    gallery: GalleryOption,
+    runner: RunnerOption = None,
+    dask_address: AddressOption = None,
+    resource: ResourceOption = None,
+    processes: ProcessesOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Protect what changed in the source since the current version, and put it live if it passes the gates.
 
@@ -27,13 +41,14 @@ def nightly(
     """
     from avih.naming import Store
 
-    place = Store.find(store)
     with explained(debug):
-        prepare_flows(place.root)
+        place = Store.open(store)
+        chosen = runner_settings(runner, dask_address, resource, processes)
+        prepare_flows(place)
         from flows.nightly import nightly_reprotect
 
         with clean_stdout(), progress_bars():
-            done = nightly_reprotect(store=str(place.root), gallery=gallery)
+            done = nightly_reprotect(store=place.address, gallery=gallery, runner=chosen)
         facts: dict[str, Any] = done.model_dump(mode="json", exclude={"made"})
         if done.made:
             facts |= {"images": done.made.summary.counts, "metrics": done.made.summary.metrics,
@@ -75,6 +90,10 @@ def rotate(
     drop: Annotated[
         bool, typer.Option("--give-up", help="Drop the rotation that is under way; the old version stays.")
     ] = False,
+    runner: RunnerOption = None,
+    dask_address: AddressOption = None,
+    resource: ResourceOption = None,
+    processes: ProcessesOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -85,9 +104,9 @@ def rotate(
     """
     from avih.naming import Store
 
-    place = Store.find(store)
     with explained(debug):
-        prepare_flows(place.root)
+        place = Store.open(store)
+        prepare_flows(place)
         from avih.errors import UsageError
 
         if approve not in ("auto", "ask") or origin not in ("sealed", "recovered"):
@@ -104,10 +123,11 @@ def rotate(
         weights = str(second_weights.absolute()) if second_weights else None
         with clean_stdout(), progress_bars():
             done = rotate_keys(
-                store=str(place.root), gallery=gallery, reason=reason, only_if_due=only_if_due,
+                store=place.address, gallery=gallery, reason=reason, only_if_due=only_if_due,
                 compromised=compromised, retrain_generator=retrain_generator, origin=cast("Origin", origin),
                 approve=cast("Approve", approve), gate=GateSettings(foreign_advantage=gate_limit),
                 second=RecogniserChoice(card=second_card, weights=weights) if second_card else None,
+                runner=runner_settings(runner, dask_address, resource, processes),
             )  # fmt: skip
         _report(done, as_json)
 
@@ -122,7 +142,7 @@ def _give_up(place: Any, gallery: str, reason: str) -> None:
         plan = read_plan(place, gallery)
         if plan is None:
             raise UsageError(f"Expected a rotation of {gallery} under way, got none. Nothing changes.")
-        give_up(store=str(place.root), plan=plan, actor=default_actor(), reason=f"given up: {reason}")
+        give_up(store=place.address, plan=plan, actor=default_actor(), reason=f"given up: {reason}")
     print(f"The rotation of {gallery} was given up; {plan.old_version} stays current.")
 
 

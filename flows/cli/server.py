@@ -45,10 +45,10 @@ def server(
     """
     from avih.naming import Store
 
-    place = Store.find(store)
     with explained(debug):
+        place = Store.open(store)
         chosen = _gallery(place, gallery)
-        prepare_flows(place.root)
+        prepare_flows(place)
         from flows.server.run import ServerSettings, run
 
         run(
@@ -71,7 +71,7 @@ def _gallery(store: "Store", given: str | None) -> str:
     galleries = store.galleries()
     if len(galleries) != 1:
         raise UsageError(
-            f"Expected one gallery in {store.root}, got {', '.join(galleries) or 'none'}. "
+            f"Expected one gallery in {store.address}, got {', '.join(galleries) or 'none'}. "
             + (
                 "Choose with --gallery."
                 if galleries
@@ -92,7 +92,7 @@ In another terminal:
   export PREFECT_API_URL={server.prefect}/api MLFLOW_TRACKING_URI={server.mlflow}
   prefect deployment ls
   prefect deployment run nightly-reprotect/nightly-reprotect --watch
-  avih alerts --store {store.root}
+  avih alerts --store {store.address}
 
 Ctrl-C stops everything.""", flush=True)  # fmt: skip
 
@@ -106,14 +106,14 @@ def alerts(store: StoreOption = None, as_json: JsonOption = False, debug: DebugO
     from avih.naming import Store
 
     with explained(debug):
-        place = Store.find(store)
+        place = Store.open(store)
         from flows.alerts import read_alerts
 
         found = read_alerts(place)
         if as_json:
             print_json({"alerts": [alert.model_dump(mode="json") for alert in found]})
         elif not found:
-            print(f"No alerts in {place.root}.")
+            print(f"No alerts in {place.address}.")
         for alert in () if as_json else found:
             print(
                 f"{alert.time}  {alert.state}  {alert.flow} {alert.flow_run_name}  gallery {alert.gallery or '-'}"

@@ -7,19 +7,26 @@ import typer
 
 from flows.cli.main import QUALITY, REFUSED, SOME_FAILED, app, prepare_flows
 from flows.cli.options import DebugOption, GalleryOption, JsonOption, StoreOption, VersionOption
-from flows.cli.output import clean_stdout, explained, print_json, progress_bars, table
+from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars, table
+from flows.cli.runner import (
+    AddressOption,
+    ProcessesOption,
+    ResourceOption,
+    RunnerOption,
+    runner_settings,
+)
 
 if TYPE_CHECKING:
     from avih.naming import Store
     from tasks.run_record import RunRecord
 
 
-def _find(store: Path | None, gallery: str, version: str | None) -> "tuple[Store, RunRecord, list[int]]":
+def _find(store: str | None, gallery: str, version: str | None) -> "tuple[Store, RunRecord, list[int]]":
     from avih.index_file import shard_sizes
     from avih.naming import Store
     from tasks.run_record import load_run
 
-    place = Store.find(store)
+    place = Store.open(store)
     record = load_run(store=place, gallery=gallery, version=version)
     return place, record, list(shard_sizes(store=place, gallery=gallery, version=record.version))
 
@@ -28,6 +35,10 @@ def _find(store: Path | None, gallery: str, version: str | None) -> "tuple[Store
 def protect(
     gallery: GalleryOption,
     version: VersionOption = None,
+    runner: RunnerOption = None,
+    dask_address: AddressOption = None,
+    resource: ResourceOption = None,
+    processes: ProcessesOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -38,7 +49,8 @@ def protect(
     """
     with explained(debug):
         place, record, shards = _find(store, gallery, version)
-        prepare_flows(place.root)
+        record = record.on(runner_settings(runner, dask_address, resource, processes))
+        prepare_flows(place)
         from flows.protect_gallery import protect_gallery
         from tasks.records import add_counts
 
@@ -48,6 +60,7 @@ def protect(
                 key_id=record.key_id,
                 shards=shards,
                 settings=record.settings.protect,
+                runner=record.settings.runner,
             )
         counts = add_counts(made)
         facts = {"gallery": gallery, "version": record.version, "key_id": record.key_id, "images": counts,
@@ -63,6 +76,10 @@ def evaluate(
     version: VersionOption = None,
     store: StoreOption = None,
     lpips_backbone: Annotated[Path | None, typer.Option(help="AlexNet weights for LPIPS.")] = None,
+    runner: RunnerOption = None,
+    dask_address: AddressOption = None,
+    resource: ResourceOption = None,
+    processes: ProcessesOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -72,7 +89,8 @@ def evaluate(
     """
     with explained(debug):
         place, record, shards = _find(store, gallery, version)
-        prepare_flows(place.root)
+        record = record.on(runner_settings(runner, dask_address, resource, processes))
+        prepare_flows(place)
         from flows.evaluate_gallery import evaluate_gallery
         from tasks.run_record import described
 
@@ -82,6 +100,7 @@ def evaluate(
                 place=record.place(place), key_id=record.key_id, shards=shards,
                 recovery=record.settings.protect.recovery, settings=record.settings.evaluate,
                 lpips_backbone=backbone, described=described(record), enforce_limits=False,
+                runner=record.settings.runner,
             )  # fmt: skip
         summary = result.summary
         facts = {"gallery": gallery, "version": record.version, "key_id": record.key_id, "images": summary.counts,
@@ -108,33 +127,31 @@ def recover(
     """
     with explained(debug):
         place, record, shards = _find(store, gallery, version)
-        prepare_flows(place.root)
+        prepare_flows(place)
         from avih.errors import UsageError
         from avih.index_file import count_index
         from tasks.progress import begin
-        from tasks.recover_gallery import recover_shard
+        from tasks.recover_gallery import recover_shards
 
         wanted = frozenset(image) if image else None
         photos = count_index(store=place, gallery=gallery, version=record.version)
         with clean_stdout(), progress_bars():
             begin("recover", len(wanted) if wanted else photos)
-            parts = [
-                recover_shard(
-                    place=record.place(place), key_id=record.key_id, number=number, folder=out.absolute(),
-                    recovery=record.settings.protect.recovery, images=wanted,
-                )
-                for number in shards
-            ]  # fmt: skip
-        refused = [name for part in parts for name in part.refused]
-        written = sum(part.written for part in parts)
-        if wanted and written + len(refused) < len(wanted):
+            done = recover_shards(
+                place=record.place(place), key_id=record.key_id, numbers=shards, folder=out.absolute(),
+                recovery=record.settings.protect.recovery, images=wanted,
+            )  # fmt: skip
+        missing = wanted is not None and done.written + len(done.refused) < len(wanted)
+        if missing and not done.damaged:
             raise UsageError(
-                f"Expected the images {sorted(wanted)} in {gallery} {record.version}, got {written}."
+                f"Expected the images {sorted(wanted or ())} in {gallery} {record.version}, got {done.written}."
             )
-        facts = {"gallery": gallery, "version": record.version, "written": written, "refused": refused,
-                 "folder": str(out.absolute())}  # fmt: skip
+        facts = {"gallery": gallery, "version": record.version, "written": done.written,
+                 "refused": list(done.refused), "damaged": list(done.damaged), "folder": done.folder}  # fmt: skip
         print_json(facts) if as_json else table("recovered", facts)
-    if refused:
+        for text in done.damaged:
+            err.print(f"damaged: {text}", markup=False, soft_wrap=True)
+    if done.refused or missing or (done.damaged and wanted is None):
         raise typer.Exit(REFUSED)
 
 

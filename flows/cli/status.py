@@ -34,7 +34,7 @@ def status(store: StoreOption = None, as_json: JsonOption = False, debug: DebugO
     with explained(debug):
         from avih.naming import Store
 
-        found = _read(Store.find(store))
+        found = _read(Store.open(store))
         if as_json:
             print_json(found.model_dump(mode="json"))
         else:

@@ -56,7 +56,7 @@ def verify(
         passphrase = _passphrase()
         with clean_stdout():
             done = verify_store(
-                store=Store.find(store), passphrase=passphrase, gallery=gallery, version=version,
+                store=Store.open(store), passphrase=passphrase, gallery=gallery, version=version,
                 read_data=read_data, part=part,
             )  # fmt: skip
         facts = {"gallery": gallery, "version": version, **done.model_dump()}

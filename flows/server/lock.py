@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any
 
 from avih.errors import UsageError
 from avih.naming import Store
@@ -39,3 +39,16 @@ def describe(file: IO[str], *, prefect: str, mlflow: str) -> None:
     """Write down who we are, for the next one who tries to start."""
     file.write(json.dumps({"pid": os.getpid(), "prefect": prefect, "mlflow": mlflow}))
     file.flush()
+
+
+def server_of(store: Store) -> dict[str, Any] | None:
+    """Return what the server of a store said of itself: addresses and process; None where none runs."""
+    try:
+        with (store.prefect / LOCK_FILE).open("r") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return dict(json.loads(file.read() or "{}"))
+    except (OSError, ValueError):
+        pass
+    return None

@@ -7,9 +7,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from avih.errors import AvihError, UsageError
 
@@ -91,6 +92,27 @@ def free_port(host: str, wanted: int, *, option: str) -> int:
 def _end_with_parent() -> None:
     """Ask the kernel to tell this child to stop if we are killed: then nothing is left behind either."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def until_stopped(stop: Callable[[], None]) -> Iterator[None]:
+    """Run the block until Ctrl-C or SIGTERM, and stop what it started, once, however it ends."""
+    # Set explicitly: a process started with & in a script ignores Ctrl-C.
+    before = [(number, signal.signal(number, _interrupt)) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield
+    finally:
+        for number, _ in before:
+            signal.signal(number, signal.SIG_IGN)  # once is enough: the stop is bounded in time
+        try:
+            stop()
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 class Child:

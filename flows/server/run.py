@@ -1,7 +1,6 @@
 """Start a Prefect server, an MLflow server and workers in order, follow them, stop them in the other order."""
 
 import os
-import signal
 import socket
 import sys
 import time
@@ -10,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import requests
 from prefect.client.orchestration import SyncPrefectClient
@@ -22,7 +20,8 @@ from flows.environment import DEFAULTS
 from flows.server.deploy import create_pools, deploy_all
 from flows.server.lock import describe, only_one
 from flows.server.ownerless import end_ownerless_runs
-from flows.server.processes import Child, free_port
+from flows.server.processes import Child, free_port, until_stopped
+from tasks.mlflow_runs import make_database
 
 START_SECONDS = 180.0
 STOP_SECONDS = 15.0
@@ -130,11 +129,11 @@ class LocalServer:
         environment = {name: value for name, value in self._environment().items() if name not in SECRETS}
         artifacts = store.mlflow / "artifacts"
         artifacts.mkdir(parents=True, exist_ok=True)
-        database = os.environ.get("MLFLOW_BACKEND_STORE_URI") or f"sqlite:///{store.mlflow / 'mlflow.db'}"
         prefect = self._start(
             "Prefect server", ["prefect", "server", "start", "--host", host, "--port", str(prefect_port)],
             environment, "server",
         )  # fmt: skip
+        database = os.environ.get("MLFLOW_BACKEND_STORE_URI") or make_database(store)
         # An artifact root that is a folder, not the server: a run logged without a server finds the same files.
         mlflow = self._start(
             "MLflow server",
@@ -171,7 +170,7 @@ class LocalServer:
             "PREFECT_API_URL": f"{self.prefect}/api",
             "MLFLOW_TRACKING_URI": self.mlflow,
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "AVIH_STORE": str(store.root),
+            "AVIH_STORE": store.address,
             "AVIH_HOME": str(home_folder()),
             "AVIH_GALLERY": self.settings.gallery,
         }
@@ -187,33 +186,19 @@ def worker_name(pool: str) -> str:
     return f"avih-{socket.gethostname()}-{pool}"
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def run(
     settings: ServerSettings, *, say: Callable[[str], None], ready: Callable[[LocalServer], None]
 ) -> None:
     """Run the servers until Ctrl-C or SIGTERM, and stop them cleanly however it ends."""
-    # Set explicitly: a process started with & in a script ignores Ctrl-C.
-    before = [(number, signal.signal(number, _interrupt)) for number in (signal.SIGINT, signal.SIGTERM)]
     server = LocalServer(settings, say)
     try:
-        with only_one(settings.store) as file:
-            try:
-                server.start()
-                describe(file, prefect=server.prefect, mlflow=server.mlflow)
-                ready(server)
-                server.follow()
-            finally:
-                for number, _ in before:
-                    signal.signal(number, signal.SIG_IGN)  # once is enough: the stop is bounded in time
-                server.stop()
+        with only_one(settings.store) as file, until_stopped(server.stop):
+            server.start()
+            describe(file, prefect=server.prefect, mlflow=server.mlflow)
+            ready(server)
+            server.follow()
     except KeyboardInterrupt:
         say("stopped")
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
 
 
 def _absolute_key_file() -> dict[str, str]:

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from avih.atomic import atomic_file, remove_leftovers, write_bytes, write_json
+from avih.atomic import (
+    atomic_file,
+    remove_leftovers,
+    remove_leftovers_below,
+    runs_here,
+    write_bytes,
+    write_json,
+)
 from avih.errors import UsageError
 
 
@@ -33,10 +40,22 @@ def test_only_files_of_dead_processes_are_left_over(tmp_path: Path) -> None:
         foreign = tmp_path / ".other.part"
         for path in (left, elsewhere, foreign):
             path.write_bytes(b"1")
+        deeper = tmp_path / "a" / "b" / left.name
+        deeper.parent.mkdir(parents=True)
+        deeper.write_bytes(b"1")
         assert remove_leftovers(tmp_path) == [left]
+        assert remove_leftovers_below(tmp_path / "a", tmp_path / "nowhere") == [deeper]
         assert mine.exists()
-    assert sorted(tmp_path.iterdir()) == sorted([elsewhere, foreign, tmp_path / "living"])
+    assert sorted(tmp_path.glob("*")) == sorted([elsewhere, foreign, tmp_path / "living", tmp_path / "a"])
     assert remove_leftovers(tmp_path / "nowhere") == []
+
+
+def test_a_killed_process_that_nobody_asked_about_yet_is_dead() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert runs_here(child.pid)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays as a zombie
+        assert not runs_here(child.pid)
 
 
 def test_json_is_sorted_and_ends_with_a_newline(tmp_path: Path) -> None:

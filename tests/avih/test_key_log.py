@@ -109,7 +109,7 @@ def test_spaces_and_repeated_fields_are_edits(five):
     with pytest.raises(IntegrityError, match="line 1: it was edited"):
         verify_log(five.path)
     five.path.write_bytes(lines[0].replace(b"{", b'{"to":"active",', 1) + b"".join(lines[1:]))
-    with pytest.raises(IntegrityError, match="line 1: it was edited"):
+    with pytest.raises(IntegrityError, match="line 1: it is no complete entry"):
         verify_log(five.path)
 
 
@@ -151,3 +151,10 @@ def test_changes_are_logged_by_key_id(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         put(key_log(tmp_path), "pre_activation", "active")
     assert f"key {KEY}: pre_activation -> active" in caplog.text
+
+
+@pytest.mark.parametrize("end", [b'{"to":"active","to":"active"}', b"[" * 5000 + b"]" * 5000])
+def test_a_last_line_that_no_crash_left_is_no_torn_one(five, end):
+    five.path.write_bytes(five.path.read_bytes() + end)
+    with pytest.raises(IntegrityError, match="bad line 6"):
+        verify_log(five.path)

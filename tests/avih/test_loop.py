@@ -75,6 +75,37 @@ def test_results_do_not_depend_on_the_batch_or_on_the_looks(changes: dict[str, i
         assert got[number].terms == hidden.terms
 
 
+class Little(Watched):
+    """A recogniser on a device that holds only so many pictures; the targets were made elsewhere."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if self.sizes and len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().__call__(images)
+
+
+@pytest.mark.parametrize(("most", "used"), [(3, 2), (2, 2), (1, 1)])
+def test_a_batch_that_the_device_cannot_hold_is_halved_and_nothing_changes(most, used, caplog) -> None:
+    expected, little = everything(loop(Fixed(jobs(Watched())))), Little(most)
+    with caplog.at_level("WARNING"):
+        got = everything(loop(Fixed(jobs(little))))
+    assert set(little.sizes[1:]) == {used}  # it is not tried whole again
+    assert [record.args for record in caplog.records] == [(2,), (1,)][: 2 // used]
+    assert got.keys() == expected.keys()
+    for number, hidden in expected.items():
+        assert torch.equal(got[number].image, hidden.image)
+        assert (got[number].steps, got[number].terms) == (hidden.steps, hidden.terms)
+
+
+def test_an_image_that_the_device_cannot_hold_alone_is_an_error() -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        everything(loop(Fixed(jobs(Little(0)))))
+
+
 def test_a_rare_look_still_keeps_to_the_steps() -> None:
     recogniser = Watched()
     done = everything(loop(Fixed(jobs(recogniser)), stop=Never(), steps=5, look_every=4))

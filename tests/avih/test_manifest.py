@@ -3,11 +3,15 @@
 import hashlib
 import hmac
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from avih.atomic import temporary_name
 from avih.errors import IntegrityError, UsageError
 from avih.manifest import MANIFEST_FILE
 from avih.naming import Store
@@ -48,6 +52,16 @@ def test_signing_twice_gives_the_same_bytes(store: Store) -> None:
     assert sign(store, numbers=(2, 0, 1)) == read(store)
     assert (place(store) / MANIFEST_FILE).read_bytes() == before
     assert MAC_KEY.hex().encode() not in before
+
+
+def test_what_a_killed_signer_left_goes_with_the_next(store: Store) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    name = temporary_name(place(store) / MANIFEST_FILE).name
+    left = place(store) / name.replace(f"-{os.getpid()}-", f"-{dead.pid}-")
+    left.write_bytes(b"half a manifest")
+    sign(store, numbers=(0, 1, 2))
+    assert not left.exists()
 
 
 def test_the_signature_is_hmac_sha256_over_the_stored_form(store: Store) -> None:

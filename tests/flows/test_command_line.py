@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from avih.methods.registry import METHODS
@@ -41,8 +42,10 @@ def test_methods_are_listed_with_what_they_need_give_and_cannot_do():
 
 
 def test_prefect_keeps_its_state_in_the_store_that_was_asked_for(tmp_path):
-    code = "import os, sys; from pathlib import Path; from flows.cli.main import prepare_flows\n"
-    code += "prepare_flows(Path(sys.argv[1])); import flows.environment; print(os.environ['PREFECT_HOME'])"
+    code = "import os, sys; from avih.naming import Store; from flows.cli.main import prepare_flows\n"
+    code += (
+        "prepare_flows(Store.find(sys.argv[1])); import flows.environment; print(os.environ['PREFECT_HOME'])"
+    )
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     asked = tmp_path / "store"
     done = subprocess.run(
@@ -76,9 +79,13 @@ def test_verify_and_recover_print_one_json_object(copy, tmp_path):
 
 
 def all_images(made) -> list[str]:
-    import pandas as pd
-
     return [name for path in made.protected.glob("*.parquet") for name in pd.read_parquet(path).image_id]
+
+
+def pictures(made, *, but: int) -> set[str]:
+    """Ids of the stored pictures of all shards but one."""
+    tables = [pd.read_parquet(made.protected / f"{n:05d}.parquet") for n in made.shards if n != but]
+    return {name for rows in tables for name in rows.image_id[rows.file_sha256.fillna("") != ""]}
 
 
 @pytest.mark.parametrize("command", ["verify", "recover"])
@@ -98,7 +105,7 @@ def test_no_passphrase_at_all_names_the_ways_to_give_one(made):
     assert "AVIH_PASSPHRASE" in refused.stderr and "AVIH_KEY_FILE" in refused.stderr
 
 
-def test_a_tampered_shard_is_named_with_3(copy):
+def test_a_tampered_shard_is_named_with_3_and_the_others_recover(copy, tmp_path):
     shard = copy.protected / "00001.tar"
     data = bytearray(shard.read_bytes())
     data[5000] ^= 1
@@ -107,6 +114,12 @@ def test_a_tampered_shard_is_named_with_3(copy):
     assert refused.returncode == 3
     problems = json.loads(refused.stdout)["problems"]
     assert {Path(problem["where"]).name for problem in problems} == {"00001.tar"}
+    recovered = stage(copy, "recover", "--out", str(tmp_path / "out"), "--json")
+    assert recovered.returncode == 3 and "Traceback" not in recovered.stderr
+    found = json.loads(recovered.stdout)
+    assert found["damaged"][0].startswith("shard 1: Expected 00001.tar") and len(found["damaged"]) == 1
+    assert {path.stem for path in (tmp_path / "out").iterdir()} == pictures(copy, but=1)
+    assert found["written"] == len(pictures(copy, but=1)) > 0
 
 
 def test_a_tampered_key_is_refused_with_3_and_the_gallery_stays(copy, tmp_path):

@@ -18,9 +18,13 @@ from avih.keys import KeyStore
 from avih.naming import Store
 from avih.settings import EvaluateSettings, IndexSettings, KeySettings, RunSettings
 from flows.alerts import read_alerts
+from flows.doctor.examine import examine
+from flows.doctor.finding import Finding
+from read_back import command_lines, listening, secrets_of, told
 from running_server import PASSPHRASE, Running, avih_server, soon
 from small_rotation import ATTACK, GATE
 
+LOOPBACK = "0100007F"  # 127.0.0.1, as the kernel writes it
 SETTINGS = RunSettings(
     index=IndexSettings(shard_size=8),
     key=KeySettings(steps=4, width=8, blocks=1, batch_size=2),
@@ -63,6 +67,21 @@ def test_a_deployment_runs_through_the_worker(server, completed, root):
     assert completed["work_pool_name"] == "cpu"
     assert {run["state"]["type"] for run in server.parts(completed["id"])} == {"COMPLETED"}
     assert list((root / "store" / "4_protected" / "people").rglob("*.tar"))
+
+
+def test_the_doctor_finds_no_work_beside_a_running_server(server, completed, root, monkeypatch):
+    """Its workers, deployments and schedules are really there; the address comes from the lock of the server."""
+    monkeypatch.setenv("AVIH_PASSPHRASE", PASSPHRASE)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.addresses[1])
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+
+    def work() -> list[Finding]:
+        return [one for one in examine(Store(root / "store"), repair=False) if one.state != "fine"]
+
+    assert soon(lambda: not work()), work()  # the server makes the first runs of its schedules after a while
+    found = {one.what: one.found for one in examine(Store(root / "store"), repair=False)}
+    assert server.addresses[0] in found["Prefect server"] and "4 on" in found["schedules"]
+    assert "avih-" in found["workers of pool cpu"] and str(server.process.pid) in found["lock of the server"]
 
 
 def test_mlflow_serves_the_run_and_its_files(server, completed):
@@ -136,11 +155,23 @@ def test_mlflow_holds_the_nights_and_the_rotation_with_what_is_below_it(server, 
     assert {run["info"]["status"] for run in runs} == {"FINISHED"}
 
 
-def test_the_passphrase_is_in_no_file(server, nights, root):
-    holding = [
-        path for path in root.rglob("*") if path.is_file() and PASSPHRASE.encode() in path.read_bytes()
-    ]
-    assert nights and not holding
+def test_nothing_that_servers_and_workers_wrote_tells_a_secret(server, nights, root):
+    """Logs, both databases with all runs, parameters and artifacts, reports, and every file of the store."""
+    store = Store(root / "store")
+    secrets = secrets_of(store, PASSPHRASE, root / "photos")
+    files = [path for path in root.rglob("*") if path.is_file() and "photos" not in path.parts]
+    assert {"prefect.db", "mlflow.db", "server-output.txt"} <= {path.name for path in files}
+    assert {name.split(" of ")[0] for name in secrets.bytes} >= {"secret", "seed", "passphrase", "master key"}
+    assert nights and told(secrets, (path for path in files if "owner" not in path.parts)) == {}
+
+
+def test_servers_listen_on_this_machine_alone_and_no_command_line_holds_a_secret(server, nights, root):
+    processes = server.family()
+    assert len(processes) > 3 and listening(processes) == {LOOPBACK}
+    secrets = secrets_of(Store(root / "store"), PASSPHRASE, root / "photos")
+    lines = command_lines(processes)
+    assert any(b"mlflow" in line for line in lines)
+    assert [line for line in lines if secrets.in_bytes(line)] == []
 
 
 def test_a_second_server_for_the_store_is_refused_and_names_the_first(server, root):

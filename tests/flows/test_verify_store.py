@@ -25,6 +25,7 @@ from small_store import (
     wheres,
 )
 from tasks import opened
+from tasks.night_record import night_path
 from tasks.recover_gallery import recover_shard
 from tasks.signed_json import SIGNATURE
 from tasks.verify_records import UNLISTED, UNSIGNED, verify_records
@@ -89,6 +90,7 @@ def test_every_bit_of_a_signed_record_counts(store: Store) -> None:
 def test_a_removed_file_is_a_problem_or_leaves_a_gap_that_is_named(store: Store) -> None:
     # Whoever can remove files can remove these: nothing knows of them.
     free = {store.erased("people"), store.policy("people"), store.rotation("people")}
+    free |= {night_path(store, "people")}
     gaps = {
         store.current("people"),
         *store.keys.glob("*.budget.json"),

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from avih.datasets.synthetic import SyntheticFaces
-from bad_photos import REFUSED, encoded, odd_formats
+from benchmarks.bad_inputs.pictures import REFUSED, encoded, odd_formats
 
 GOOD = SyntheticFaces(persons=5, photos_per_person=3, first_person=40)
 TWO_FACES = "unusual/two_faces.png"  # person 40 in the middle, person 41 beside

@@ -18,7 +18,7 @@ def _plain_task(function: Any, **_: Any) -> Any:
 
 
 def _shard_after_shard(
-    function: Any, *, stage: str, numbers: list[int], place: Any, **more: Any
+    function: Any, *, stage: str, numbers: list[int], place: Any, runner: Any = None, **more: Any
 ) -> list[Any]:
     return [function(place=place, number=number, **more) for number in numbers]
 
