@@ -10,7 +10,9 @@ from typing import Any, Final, cast
 from benchmarks.faults import works
 from benchmarks.faults.bench import Bench
 from benchmarks.faults.fault import Fault, require
+from benchmarks.faults.gallery import Gallery
 
+PERSONS, SHARD_SIZE = 16, 16  # of a gallery whose shards hold more images than may be in flight
 SHARDS: Final = {"quick": 200, "full": 1000}
 
 
@@ -28,7 +30,9 @@ def many_shards(bench: Bench, _: Random) -> str:
 
 def images_in_flight(bench: Bench, _: Random) -> str:
     """Protect a gallery and count the pictures that are between reading and writing at a time."""
-    gallery = bench.gallery("begun")
+    gallery = Gallery(bench.folder / "copy-large")
+    made = bench.forks.run(works.prepare, str(gallery.root), PERSONS, SHARD_SIZE, before=[works.cheap_keys])
+    made.require_code(0, what="preparing a larger gallery")
     result = gallery.root / "result.json"
     ended = bench.forks.run(
         works.command, *gallery.command("protect"), before=[works.cheap_keys, CountInFlight(str(result))]
@@ -38,7 +42,7 @@ def images_in_flight(bench: Bench, _: Random) -> str:
     most = json.loads(result.read_text())
     allowed = 2 * 2 * works.BATCH  # two shards at a time, each two batches ahead
     require(0 < most <= allowed, f"{most} images in flight, at most {allowed} are meant to be")
-    return f"at most {most} images in flight with a batch of {works.BATCH} and two shards at a time"
+    return f"at most {most} of {allowed} images in flight: batch of {works.BATCH}, two shards at a time"
 
 
 def run_empty_shards(store: str, count: int, result: str) -> None:

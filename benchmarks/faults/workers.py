@@ -80,11 +80,18 @@ class Worker:
         return f"{self.bench.servers.prefect.address}/api"
 
     def _ask(self, path: str, **content: Any) -> dict[str, Any]:
-        answer = requests.post(f"{self._api}/{path}", json=content, timeout=30)
-        if answer.status_code == requests.codes.conflict:
+        """Ask the server; a 503 (SQLite is busy) is asked again, as Prefect's own clients do."""
+        answers: list[requests.Response] = []
+
+        def answered() -> bool:
+            answers.append(requests.post(f"{self._api}/{path}", json=content, timeout=30))
+            return answers[-1].status_code != requests.codes.service_unavailable
+
+        until(answered, what=f"an answer of the Prefect server about {path}")
+        if answers[-1].status_code == requests.codes.conflict:  # it is there already
             return {}
-        answer.raise_for_status()
-        return dict(answer.json())
+        answers[-1].raise_for_status()
+        return dict(answers[-1].json())
 
 
 def killing(victim: Callable[[Child], set[ProcessId]], *, ends: tuple[str, ...]) -> Attempt:

@@ -13,7 +13,7 @@ GALLERY, CARD = "people", "synthetic"
 PERSONS, PHOTOS_EACH, SHARD_SIZE, BATCH = 3, 2, 2, 4
 
 
-def settings() -> Any:
+def settings(shard_size: int = SHARD_SIZE) -> Any:
     """Return settings in which every step is taken and none is hard; no figure of theirs is worth anything."""
     from avih.evaluation.summary import Limits
     from avih.settings import EvaluateSettings, IndexSettings, KeySettings, ProtectSettings, RunSettings
@@ -21,7 +21,7 @@ def settings() -> Any:
     loose = Limits(ssim_e_max=1, ssim_d_min=-1, cos_mean_min=-1, cos_min_min=-1, accuracy_drop_max=1,
                    wrong_key_ssim_d_max=1, removed_max=1)  # fmt: skip
     return RunSettings(
-        index=IndexSettings(shard_size=SHARD_SIZE),
+        index=IndexSettings(shard_size=shard_size),
         key=KeySettings(steps=1, width=4, blocks=1, batch_size=1),
         protect=ProtectSettings(batch_size=BATCH, steps=6),
         evaluate=EvaluateSettings(contact_sheet_images=1, limits=loose),
@@ -80,7 +80,7 @@ def rotate(store: str) -> None:
         )  # fmt: skip
 
 
-def prepare(root: str) -> None:
+def prepare(root: str, persons: int = PERSONS, shard_size: int = SHARD_SIZE) -> None:
     """Draw photos, index and align them and make a key: all that protecting starts from."""
     from avih.datasets.synthetic import SyntheticFaces
     from avih.naming import Store
@@ -91,8 +91,8 @@ def prepare(root: str) -> None:
     from tasks.records import RecogniserChoice
     from tasks.run_record import RunRecord, save_run
 
-    photos, store, chosen = Path(root) / "photos", Store.find(Path(root) / "store"), settings()
-    SyntheticFaces(persons=PERSONS, photos_per_person=PHOTOS_EACH, first_person=40).write(photos)
+    photos, store, chosen = Path(root) / "photos", Store.find(Path(root) / "store"), settings(shard_size)
+    SyntheticFaces(persons=persons, photos_per_person=PHOTOS_EACH, first_person=40).write(photos)
     template = read_card(CARD).template
     aligned = chosen.align.model_copy(update={"template": template})
     indexed = index_source(store=store.address, gallery=GALLERY, source=str(photos), settings=chosen.index)
