@@ -24,7 +24,7 @@ from PIL import Image
 from skimage.transform import SimilarityTransform
 
 from avih.errors import ImageRefused, UsageError
-from avih.face_templates import TEMPLATES, Photo, Template, warp_to_template
+from avih.face_templates import TEMPLATES, Photo, Template, template_named, warp_to_template
 
 __all__ = ["TEMPLATES", "AlignedFace", "Aligner", "Photo", "Template"]
 
@@ -80,7 +80,7 @@ class Aligner:
     """Find the face of each photo and warp it to a template.
 
     Args:
-        template: a name of ``TEMPLATES``; the recogniser's card says which.
+        template: its size, for instance ``"112x96"``; the recogniser's card says which.
         minimum_confidence: faces below it do not count, in [0, 1].
         batch_size: photos of equal size that the detector sees at once.
         device: where the detector runs, for instance ``"cpu"`` or ``"cuda"``.
@@ -99,13 +99,11 @@ class Aligner:
         batch_size: int = 32,
         device: str = "cpu",
     ) -> None:
-        if template not in TEMPLATES:
-            raise UsageError(f"Expected a template of {sorted(TEMPLATES)}, got {template!r}.")
         if not 0 <= minimum_confidence <= 1:
             raise UsageError(f"Expected a minimum confidence from 0 to 1, got {minimum_confidence}.")
         if batch_size < 1:
             raise UsageError(f"Expected a batch size of at least 1, got {batch_size}.")
-        self.template = TEMPLATES[template]
+        self.template = template_named(template)
         self.minimum_confidence = minimum_confidence
         self.batch_size = batch_size
         self._detector = MTCNN(keep_all=True, post_process=False, device=torch.device(device)).eval()

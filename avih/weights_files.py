@@ -40,7 +40,13 @@ def parse_weights(content: bytes, *, name: str) -> object:
 
     Raises:
         IntegrityError: it is damaged, would run code, or unpacks to more than it is.
+        UsageError: it is a TorchScript archive, a program and no file of tensors.
     """
+    if not name.endswith(".safetensors") and is_torchscript(content):
+        raise UsageError(
+            f"Expected a file of tensors, got the TorchScript archive {name}: write architecture = "
+            '"torchscript" into the card.'
+        )
     try:
         if name.endswith(".safetensors"):
             return safetensors.torch.load(content)
@@ -57,6 +63,13 @@ def parse_weights(content: bytes, *, name: str) -> object:
             f"The weights file {name} cannot be read ({type(error).__name__}): it is damaged or cut short; "
             "fetch it again."
         ) from error
+
+
+def is_torchscript(content: bytes) -> bool:
+    """Say whether a file's bytes are those of a TorchScript archive, without reading more than its list."""
+    with contextlib.suppress(zipfile.BadZipFile, ValueError), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    return False
 
 
 def _check_stored(content: bytes) -> None:

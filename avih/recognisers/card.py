@@ -6,13 +6,25 @@ the features it must give. Five published recognisers need five different inputs
 out of the code and the probe proves it at every load.
 """
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from avih.errors import UsageError
+from avih.face_templates import template_named
 
 CARDS_FOLDER = Path(__file__).parent / "cards"
 
@@ -20,6 +32,36 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # TOML arrays arrive as lists; the card stores tuples, so that a loaded card cannot be changed.
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Numbers = Annotated[tuple[float, ...], Field(strict=False, min_length=4)]
+
+
+def _one_or_three(value: object) -> float | tuple[float, float, float]:
+    """Read one number, or three that are not all the same: equal facts have equal fingerprints."""
+    numbers = list(value) if isinstance(value, list | tuple) else [value]
+    plain = [float(one) for one in numbers if isinstance(one, int | float) and not isinstance(one, bool)]
+    if len(plain) != len(numbers) or len(plain) not in (1, 3) or not all(map(math.isfinite, plain)):
+        raise ValueError("expected one number, or three in the network's colour order, in units of 0 to 255")
+    return (plain[0], plain[1], plain[2]) if len(set(plain)) > 1 else plain[0]
+
+
+def _positive(value: float | tuple[float, float, float]) -> float | tuple[float, float, float]:
+    if min(value if isinstance(value, tuple) else (value,)) <= 0:
+        raise ValueError("expected numbers greater than 0")
+    return value
+
+
+def _known_template(name: str) -> str:
+    try:
+        template_named(name)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    return name
+
+
+PerChannel = Annotated[
+    float | tuple[float, float, float],
+    PlainValidator(_one_or_three),
+    PlainSerializer(lambda numbers: numbers, return_type=Any),
+]
 
 
 class _Facts(BaseModel):
@@ -47,15 +89,16 @@ class RecogniserCard(_Facts):
 
     Attributes:
         name: the recogniser's name, as commands and records show it.
-        architecture: a name listed in ``avih.recognisers.registry``.
+        architecture: a name listed in ``avih.recognisers.registry``, ``torchscript``, ``torchvision:NAME``,
+            ``timm:NAME`` or ``python:MODULE:FACTORY``.
         description: one sentence for people.
         input_height: pixels.
         input_width: pixels.
         colour_order: the order in which the network was given its channels; photos are always RGB outside.
-        mean: subtracted from each pixel, in units of 0 to 255.
-        std: what the difference is divided by, in units of 0 to 255.
+        mean: subtracted from each pixel, in units of 0 to 255; one number, or three in ``colour_order``.
+        std: what the difference is divided by, in units of 0 to 255; one number, or three likewise.
         feature_size: length of the feature.
-        template: the five-point alignment template, named by its height x width.
+        template: the five-point alignment template, named by its height x width; see ``avih.face_templates``.
         weights: the weights file; in the TOML file relative to the card's folder, here absolute.
         address: where the file can be fetched (https or file), if anywhere.
         sha256: SHA-256 of the weights file.
@@ -75,10 +118,10 @@ class RecogniserCard(_Facts):
     input_height: Annotated[int, Field(ge=16, le=1024)]
     input_width: Annotated[int, Field(ge=16, le=1024)]
     colour_order: Literal["RGB", "BGR"]
-    mean: float
-    std: Annotated[float, Field(gt=0.0)]
+    mean: PerChannel
+    std: Annotated[PerChannel, AfterValidator(_positive)]
     feature_size: Annotated[int, Field(ge=2, le=4096)]
-    template: Literal["112x112", "112x96"]
+    template: Annotated[str, AfterValidator(_known_template)]
     weights: Annotated[Path | None, Field(strict=False)] = None
     address: Annotated[str | None, Field(pattern=r"^(https|file)://")] = None
     sha256: Sha256 | None = None
@@ -90,6 +133,12 @@ class RecogniserCard(_Facts):
     source: str = "unknown"
     citation: str = ""
     similarity_threshold: Annotated[float | None, Field(gt=-1.0, lt=1.0)] = None
+    _folder: Path | None = PrivateAttr(None)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the card's file, beside which the module of a ``python:`` architecture is."""
+        return self._folder
 
     @model_validator(mode="after")
     def _facts_agree(self) -> "RecogniserCard":
@@ -129,9 +178,11 @@ def read_card(name_or_path: str | Path) -> RecogniserCard:
     if isinstance(fields.get("weights"), str):
         fields["weights"] = (path.parent / fields["weights"]).resolve()
     try:
-        return RecogniserCard.model_validate(fields)
+        card = RecogniserCard.model_validate(fields)
     except ValidationError as error:
         raise UsageError(f"The recogniser card {path} cannot be used: {_in_words(error)}.") from None
+    card._folder = path.parent.resolve()
+    return card
 
 
 def _card_path(name_or_path: str | Path) -> Path:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from avih.device import chosen_device
 from avih.errors import UsageError
+from avih.recognisers import own_code, script
 from avih.recognisers.card import RecogniserCard, read_card
 from avih.recognisers.probe import check_probe
 from avih.recognisers.registry import build_network
@@ -34,6 +35,8 @@ class Recogniser(nn.Module):
         self.card = card
         self.fingerprint = fingerprint
         self.network = network
+        # It tells where the recogniser is: frozen TorchScript has no parameter that could.
+        self._where = nn.Parameter(torch.empty(0))
         self.train()
         self.requires_grad_(False)
 
@@ -56,13 +59,13 @@ class Recogniser(nn.Module):
         pixels = images.to(self.device).float() * 255.0
         if self.card.colour_order == "BGR":
             pixels = pixels.flip(1)
-        features = self.network((pixels - self.card.mean) / self.card.std)
+        features = self.network((pixels - _units(self.card.mean, pixels)) / _units(self.card.std, pixels))
         return functional.normalize(features.float(), dim=1).to(images.device)
 
     @property
     def device(self) -> torch.device:
         """Where it computes; images come from anywhere, and features go back there."""
-        return next(self.network.parameters()).device
+        return self._where.device
 
     def _check_input(self, images: Tensor) -> None:
         expected = (3, self.card.input_height, self.card.input_width)
@@ -78,6 +81,10 @@ class Recogniser(nn.Module):
             )
 
 
+def _units(numbers: float | tuple[float, float, float], pixels: Tensor) -> Tensor | float:
+    return pixels.new_tensor(numbers).view(1, 3, 1, 1) if isinstance(numbers, tuple) else numbers
+
+
 def load_recogniser(
     *, card: str | Path, weights: Path | None = None, cache: Path | None = None, device: str = "cpu"
 ) -> Recogniser:
@@ -86,7 +93,7 @@ def load_recogniser(
     Args:
         card: the name of a bundled card, or the path of a ``.toml`` file.
         weights: a weights file; without it the card's own file, or else its address, is used.
-        cache: folder for fetched weights; without it the user's cache folder.
+        cache: folder for fetched weights, directly in the store; without it the user's cache folder.
         device: where the recogniser is moved after the check; see :func:`avih.device.chosen_device`.
 
     Raises:
@@ -96,13 +103,14 @@ def load_recogniser(
     """
     facts = read_card(card)
     target = chosen_device(device)
-    path = find_weights(card=facts, weights=weights, cache=cache)
-    state = read_state(card=facts, path=path)
-    network = build_network(facts.architecture)
-    fit_state(network=network, state=state, card=facts)
-    recogniser = Recogniser(
-        card=facts, network=network, fingerprint=fingerprint_of(card=facts, network=network)
-    )
+    if cache is not None and facts.folder is not None and facts.architecture.startswith("python:"):
+        own_code.refuse_in_store(facts.folder, store=cache.parent)
+    recogniser = open_network(card=facts, weights=weights, cache=cache)
+    if target.type != "cpu" and next(recogniser.network.parameters(), None) is None:
+        raise UsageError(
+            f"Expected a network that can be moved to {target}, got {facts.name}, whose weights are frozen into "
+            "its code: export it without torch.jit.freeze, or set AVIH_DEVICE=cpu."
+        )
     check_probe(recogniser=recogniser, card=facts)
     if facts.probe is None:
         logger.warning(
@@ -111,3 +119,35 @@ def load_recogniser(
             facts.name,
         )
     return recogniser.to(target)
+
+
+def open_network(*, card: RecogniserCard, weights: Path | None, cache: Path | None) -> Recogniser:
+    """Build what a card describes with its weights, unproven: ``load_recogniser`` also asks the probe.
+
+    Raises:
+        UsageError, IntegrityError, DownloadFailed: as ``load_recogniser``.
+    """
+    if card.architecture == script.NAME:
+        path = find_weights(card=card, weights=weights, cache=cache)
+        network, program = script.read_script(card=card, path=path)
+    else:
+        network, program = _built(card, weights=weights, cache=cache)
+    fingerprint = fingerprint_of(card=card, network=network, program=program)
+    return Recogniser(card=card, network=network, fingerprint=fingerprint)
+
+
+def brings_weights(card: RecogniserCard, weights: Path | None) -> bool:
+    """Say whether the network has its weights from the owner's own code, because no file is named."""
+    return card.architecture.startswith("python:") and not (weights or card.weights or card.address)
+
+
+def _built(card: RecogniserCard, *, weights: Path | None, cache: Path | None) -> tuple[nn.Module, str]:
+    state = None
+    if not brings_weights(card, weights):
+        state = read_state(card=card, path=find_weights(card=card, weights=weights, cache=cache))
+    family, _, name = card.architecture.partition(":")
+    program = own_code.source_digest(name, folder=card.folder) if family == "python" else ""
+    network = build_network(card.architecture, folder=card.folder)
+    if state is not None:
+        fit_state(network=network, state=state, card=card)
+    return network.float(), program

@@ -49,7 +49,7 @@ def probe_values(*, recogniser: nn.Module, card: RecogniserCard, step: int = 2) 
     except RuntimeError as error:  # a layer that cannot take maps of this size
         raise UsageError(
             f"The architecture {card.architecture} cannot take {card.input_height}x{card.input_width} input "
-            f"({error}): correct input_height, input_width and template in the card."
+            f"({_last_line(error)}): correct input_height, input_width and template in the card."
         ) from error
     if feature.shape != (card.feature_size,):
         raise UsageError(
@@ -63,6 +63,18 @@ def probe_values(*, recogniser: nn.Module, card: RecogniserCard, step: int = 2) 
     return [float(value) for value in feature]
 
 
+def probe_difference(*, recogniser: nn.Module, card: RecogniserCard) -> float:
+    """Return the largest difference from the card's expected feature; 0 for a card without a probe.
+
+    Raises:
+        UsageError, IntegrityError: as :func:`probe_values`.
+    """
+    step = card.probe.step if card.probe else 2
+    got = probe_values(recogniser=recogniser, card=card, step=step)
+    expected = card.probe.expected if card.probe else ()
+    return max((abs(a - b) for a, b in zip(got, expected, strict=False)), default=0.0)
+
+
 def check_probe(*, recogniser: nn.Module, card: RecogniserCard) -> None:
     """Stop the run where the recogniser does not give the card's expected feature.
 
@@ -70,22 +82,24 @@ def check_probe(*, recogniser: nn.Module, card: RecogniserCard) -> None:
         IntegrityError: some value differs by more than the probe's tolerance, or is not finite.
         UsageError: the feature has not the size that the card names.
     """
-    if card.probe is None:
-        probe_values(recogniser=recogniser, card=card)
+    difference = probe_difference(recogniser=recogniser, card=card)
+    if card.probe is None or difference <= card.probe.tolerance:
         return
     got = probe_values(recogniser=recogniser, card=card, step=card.probe.step)
-    difference = max(abs(a - b) for a, b in zip(got, card.probe.expected, strict=False))
-    if difference <= card.probe.tolerance:
-        return
     shown = len(card.probe.expected[:4])
     raise IntegrityError(
         f"The recogniser {card.name} does not give the feature that its card expects for the probe picture: "
         f"largest difference {difference:.4f}, allowed {card.probe.tolerance:g}; "
         f"expected {_rounded(card.probe.expected[:shown])}…, got {_rounded(got[:shown])}…. "
         f"Wrong may be: the colour order (card: {card.colour_order}), the value range (card: mean "
-        f"{card.mean:g}, std {card.std:g} on 0 to 255), or the weights (another training). "
-        "Correct the card, or use the weights it was written for."
+        f"{card.mean}, std {card.std} on 0 to 255), or the weights (another training). "
+        "avih recognisers check tries the others. Correct the card, or use the weights it was written for."
     )
+
+
+def _last_line(error: RuntimeError) -> str:
+    """Return what an error says at its end: TorchScript prints its whole program before."""
+    return str(error).strip().splitlines()[-1].strip() if str(error).strip() else type(error).__name__
 
 
 def _rounded(values: tuple[float, ...] | list[float]) -> list[float]:

@@ -73,12 +73,7 @@ def read_state(*, card: RecogniserCard, path: Path) -> dict[str, Tensor]:
         UsageError: another kind of file, or no tensors where the card says they are.
     """
     content = weights_bytes(path)
-    got = hashlib.sha256(content).hexdigest()
-    if card.sha256 is not None and got != card.sha256:
-        raise IntegrityError(
-            f"The weights file {path.name} is not the one that the card of {card.name} describes: expected "
-            f"SHA-256 {card.sha256}, got {got}. Fetch it again, or write a card for your own weights."
-        )
+    check_digest(content, card=card, name=path.name)
     loaded = parse_weights(content, name=path.name)
     state = _select(loaded=loaded, card=card)
     if not state:
@@ -86,6 +81,21 @@ def read_state(*, card: RecogniserCard, path: Path) -> dict[str, Tensor]:
             f"Expected tensors in {path.name}, found none: check state_key and ignored in the card."
         )
     return state
+
+
+def check_digest(content: bytes, *, card: RecogniserCard, name: str) -> str:
+    """Return the SHA-256 of a weights file.
+
+    Raises:
+        IntegrityError: the card names another.
+    """
+    got = hashlib.sha256(content).hexdigest()
+    if card.sha256 is not None and got != card.sha256:
+        raise IntegrityError(
+            f"The weights file {name} is not the one that the card of {card.name} describes: expected "
+            f"SHA-256 {card.sha256}, got {got}. Fetch it again, or write a card for your own weights."
+        )
+    return got
 
 
 def _select(*, loaded: object, card: RecogniserCard) -> dict[str, Tensor]:
@@ -131,7 +141,7 @@ def fit_state(*, network: nn.Module, state: Mapping[str, Tensor], card: Recognis
     kinds = [
         f"{name} {published[name].dtype}"
         for name in sorted(wanted & given)
-        if not published[name].is_floating_point()
+        if published[name].is_floating_point() != own[name].is_floating_point()
     ]
     faults = {
         "missing": sorted(wanted - given),
@@ -154,11 +164,16 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:NAMED_AT_MOST]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def fingerprint_of(*, card: RecogniserCard, network: nn.Module) -> str:
+def fingerprint_of(*, card: RecogniserCard, network: nn.Module, program: str = "") -> str:
     """Return 16 hex digits of the SHA-256 over the weights and the card's facts that change a feature.
 
     The weights enter as float32 in name order, so the same tensors saved in another container, or under a
     card with another name or description, have the same fingerprint.
+
+    Args:
+        card: the facts.
+        network: with its weights.
+        program: SHA-256 of code that came with the card: the owner's module, or the TorchScript archive.
     """
     facts = card.model_dump(
         mode="json",
@@ -167,7 +182,7 @@ def fingerprint_of(*, card: RecogniserCard, network: nn.Module) -> str:
             *("mean", "std", "feature_size", "template"),
         },
     )
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode() + program.encode())
     for name, tensor in sorted(network.state_dict().items()):
         if name.endswith("num_batches_tracked"):
             continue

@@ -122,7 +122,7 @@ def test_no_photo_gives_no_face(aligner: Aligner) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"template": "128x128"}, {"minimum_confidence": 1.1}, {"minimum_confidence": -1}, {"batch_size": 0}],
+    [{"template": "126x128"}, {"minimum_confidence": 1.1}, {"minimum_confidence": -1}, {"batch_size": 0}],
 )
 def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="Expected"):
