@@ -1,31 +1,51 @@
 """Index stage: list a source's photos and put what is new into the store."""
 
+import secrets
+from collections.abc import Callable
+
 from avih.datasets import open_source
 from avih.errors import KeyRefused, UsageError
 from avih.gallery import History, is_signed, read_history
 from avih.indexing import IndexRecord, Newest, update_index
 from avih.keys import KeyStore
 from avih.naming import Store
+from avih.photo_tables import PhotoTables
 from avih.scanning import scan, select_photos
 from avih.settings import IndexSettings
 from tasks import opened
+from tasks.data_source import open_photos
 from tasks.erased import read_erased
 from tasks.progress import advance
 from tasks.run_record import RunMissing, load_run
 
 
-def count_photos(*, source: str, settings: IndexSettings) -> int:
+def count_photos(*, store: str, source: str, settings: IndexSettings) -> int:
     """Count the photos that an index of the source would read."""
-    photos = open_source(source=source, layout=settings.layout).photos
+    photos = open_photos(source=source, layout=settings.layout, store=Store.find(store)).photos
     return sum(1 for _ in select_photos(photos, settings.limit))
 
 
-def index_source(*, store: str, gallery: str, source: str, settings: IndexSettings) -> IndexRecord:
-    """Read every photo of the source once; keep the current version, go on with a begun one, or begin one."""
+def index_source(
+    *,
+    store: str,
+    gallery: str,
+    source: str,
+    settings: IndexSettings,
+    look: Callable[[PhotoTables], None] | None = None,
+) -> IndexRecord:
+    """Read every photo of the source once; keep the current version, go on with a begun one, or begin one.
+
+    With ``look`` (:func:`avih.indexing.update_index`) only what would be done is said, and nothing is written.
+    """
     place = Store.find(store)
-    mac_key = opened.vault(place.root).mac_key()
+    vault = opened.vault(place.root)
+    # A dry run makes no vault: where there is none, there is nothing to compare with either.
+    mac_key = secrets.token_bytes(32) if look and not vault.path.exists() else vault.mac_key()
+    layout = settings.layout
     scanned = scan(
-        open_source(source=source, layout=settings.layout),
+        open_source(source=source, layout=layout, downloads=place.sources)
+        if look
+        else open_photos(source=source, layout=layout, store=place),
         limit=settings.limit,
         mac_key=mac_key,
         erased=read_erased(store=place, gallery=gallery, mac_key=mac_key),
@@ -34,7 +54,7 @@ def index_source(*, store: str, gallery: str, source: str, settings: IndexSettin
     history = read_history(store=place, gallery=gallery, mac_key=mac_key)
     return update_index(
         store=place, gallery=gallery, scanned=scanned, settings=settings,
-        base=history.current.version if history.current else None, newest=_newest(place, history),
+        base=history.current.version if history.current else None, newest=_newest(place, history), look=look,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 import avih
-from avih.errors import UsageError
+from avih.errors import DownloadFailed, UsageError
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
@@ -93,7 +93,16 @@ def load_card(name: str, *, folder: Path | None = None) -> DatasetCard:
     names = card_names(folder=folder)
     if name not in names:
         raise UsageError(f"Expected a data set of {', '.join(names)}, got {name!r}. Choose one of them.")
-    path = folder / f"{name}.toml"
+    return read_dataset_card(folder / f"{name}.toml")
+
+
+def read_dataset_card(path: Path) -> DatasetCard:
+    """Read the card in a file.
+
+    Raises:
+        UsageError: no such file, or a card that is broken; says which field and what is wrong with it.
+    """
+    name = path.stem
     try:
         card = DatasetCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
@@ -104,3 +113,57 @@ def load_card(name: str, *, folder: Path | None = None) -> DatasetCard:
     if card.name != name:
         raise UsageError(f"Expected the name {name!r} in {path}, got {card.name!r}. Name both alike.")
     return card
+
+
+def expected_sha256(card: DatasetCard, archive: Archive) -> str:
+    """Return the hash that a download must have.
+
+    Raises:
+        DownloadFailed: the card has none.
+    """
+    if archive.sha256 is None:
+        raise DownloadFailed(
+            f"Expected a SHA-256 in the card of {card.name} for {archive.file}, got none: not fetched. "
+            f"By hand: {card.by_hand}"
+        )
+    return archive.sha256
+
+
+def choose_archive(card: DatasetCard, name: str | None) -> Archive:
+    """Return the card's archive of this name, or its first.
+
+    Raises:
+        DownloadFailed: there is none.
+    """
+    for archive in card.archives:
+        if name in (None, archive.unpack_as):
+            return archive
+    if not card.archives:
+        raise DownloadFailed(
+            f"The data set {card.name} is not fetched by this program. By hand: {card.by_hand}"
+        )
+    known = ", ".join(archive.unpack_as for archive in card.archives)
+    raise DownloadFailed(f"Expected an archive of {known} for {card.name}, got {name!r}. Choose one of them.")
+
+
+def origin_file(archive: Archive, folder: Path) -> Path:
+    """File beside an unpacked archive that says which download it came from, as ``sha256sum`` writes it."""
+    return folder / f"{archive.unpack_as}.sha256"
+
+
+def unpacked(archive: Archive, folder: Path) -> Path | None:
+    """Return the folder (or file) that an archive was unpacked as, or None; one unpacked by hand counts.
+
+    Raises:
+        DownloadFailed: it was unpacked from another download, of another card or an earlier one.
+    """
+    place, origin = folder / archive.unpack_as, origin_file(archive, folder)
+    if not place.exists():
+        return None
+    found = origin.read_text().split()[:1] if origin.is_file() else []
+    if found and archive.sha256 and found != [archive.sha256]:
+        raise DownloadFailed(
+            f"Expected {place} from a download with SHA-256 {archive.sha256}, got one from {found[0]}: another "
+            "card, or an earlier one, put it there. Move it away, or use another store."
+        )
+    return place

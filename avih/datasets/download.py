@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pooch
@@ -17,71 +18,80 @@ from rich.progress import (
 )
 from urllib3.exceptions import HTTPError
 
-from avih.datasets.cards import Archive, DatasetCard
+from avih.atomic import folder_lock, write_bytes
+from avih.datasets.cards import (
+    Archive,
+    DatasetCard,
+    choose_archive,
+    expected_sha256,
+    origin_file,
+    unpacked,
+)
 from avih.datasets.unpack import unpack
-from avih.errors import DownloadFailed
+from avih.errors import DownloadFailed, NetworkFailed
 
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5  # of one call; each has to bring new bytes
 CHUNK_BYTES = 2**18
 TIMEOUT_SECONDS = (10, 60)  # to connect, to the next bytes
+PASSING_CODES = frozenset({408, 429, 500, 502, 503, 504})  # of a server that may answer soon
+
+Heard = Callable[[int, int | None], None]  # bytes that are here, and of how many
 
 
-def fetch(*, card: DatasetCard, folder: Path, progress: bool = True, archive: str | None = None) -> Path:
+def fetch(
+    *,
+    card: DatasetCard,
+    folder: Path,
+    progress: bool = True,
+    archive: str | None = None,
+    heard: Heard | None = None,
+) -> Path:
     """Download and unpack a data set, or return at once if that was done before.
 
     An interrupted download goes on where it stopped, at the next call too. A file that was put into
-    ``folder`` by hand is used if its SHA-256 is right.
+    ``folder`` by hand is used if its SHA-256 is right. Of two that ask at once, one fetches and one waits.
 
     Args:
         card: the data set's card.
         folder: where the download and the unpacked folder go.
         progress: show a progress bar on standard error.
         archive: ``unpack_as`` of another archive of the card than its first.
+        heard: told how many bytes have arrived, and of how many.
 
     Returns:
         The unpacked folder (or file), to be opened with ``open_source``.
 
     Raises:
-        DownloadFailed: not in the card, no SHA-256, no network, cut, altered, or an unsafe archive.
+        DownloadFailed: not in the card, no SHA-256, cut, altered, or an unsafe archive.
+        NetworkFailed: no connection, or it was cut; the same call goes on where it stopped.
     """
-    chosen = _choose(card, archive)
-    target = folder / chosen.unpack_as
-    if target.exists():
-        logger.info("%s is there already", target)
-        return target
-    if chosen.sha256 is None:
-        raise DownloadFailed(
-            f"Expected a SHA-256 in the card of {card.name} for {chosen.file}, got none: not fetched. "
-            f"By hand: {card.by_hand}"
-        )
-    file = _download(chosen, sha256=chosen.sha256, folder=folder, progress=progress)
-    return _put_in_place(file, chosen, target)
+    chosen = choose_archive(card, archive)
+    if there := unpacked(chosen, folder):
+        logger.info("%s is there already", there)
+        return there
+    sha256 = expected_sha256(card, chosen)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DownloadFailed(f"Expected a folder at {folder}, got: {error}. Check the path.") from error
+    with folder_lock(folder):
+        if there := unpacked(chosen, folder):  # fetched by another process meanwhile
+            return there
+        file = _download(chosen, sha256=sha256, folder=folder, progress=progress, heard=heard)
+        return _put_in_place(file, chosen, folder / chosen.unpack_as)
 
 
-def _choose(card: DatasetCard, name: str | None) -> Archive:
-    for archive in card.archives:
-        if name in (None, archive.unpack_as):
-            return archive
-    if not card.archives:
-        raise DownloadFailed(
-            f"The data set {card.name} is not fetched by this program. By hand: {card.by_hand}"
-        )
-    known = ", ".join(archive.unpack_as for archive in card.archives)
-    raise DownloadFailed(f"Expected an archive of {known} for {card.name}, got {name!r}. Choose one of them.")
-
-
-def _download(archive: Archive, *, sha256: str, folder: Path, progress: bool) -> Path:
+def _download(archive: Archive, *, sha256: str, folder: Path, progress: bool, heard: Heard | None) -> Path:
     """Let pooch fetch and check the file; say what to do if that fails."""
     place = folder / archive.file
     by_hand = f"Or fetch it another way, put it at {place} and run the same command again."
     part = place.with_name(f"{place.name}.part")
-    downloader = ResumingDownloader(part=part, size_bytes=archive.size_bytes, progress=progress)
+    downloader = ResumingDownloader(part=part, size_bytes=archive.size_bytes, progress=progress, heard=heard)
     pooch.get_logger().setLevel(logging.WARNING)
     logger.info("fetching %s to %s", archive.address, place)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         done = pooch.retrieve(
             url=archive.address,
             known_hash=f"sha256:{sha256}",
@@ -96,7 +106,8 @@ def _download(archive: Archive, *, sha256: str, folder: Path, progress: bool) ->
             else ""
         )
         other = f"The file at {place} has another SHA-256. " if place.exists() else ""
-        raise DownloadFailed(
+        kind = NetworkFailed if _may_pass(error) else DownloadFailed
+        raise kind(
             f"Expected {place.name} from {archive.address}, got: {_reason(error)}. {kept}{other}{by_hand}"
         ) from error
     except ValueError as error:
@@ -121,6 +132,16 @@ def _reason(error: Exception) -> str:
     return str(error)
 
 
+def _may_pass(error: Exception) -> bool:
+    """Tell whether the same request may succeed in a few seconds."""
+    if isinstance(error, requests.HTTPError):
+        return error.response is not None and error.response.status_code in PASSING_CODES
+    network = (
+        requests.Timeout | requests.ConnectionError | requests.exceptions.ChunkedEncodingError | HTTPError
+    )
+    return isinstance(error, network)
+
+
 class _Cut(requests.ConnectionError):
     """The server sent less, or something else, than it announced."""
 
@@ -128,10 +149,13 @@ class _Cut(requests.ConnectionError):
 class ResumingDownloader:
     """A downloader for pooch that collects a file in ``part`` and asks only for what is missing there."""
 
-    def __init__(self, *, part: Path, size_bytes: int | None, progress: bool) -> None:
+    def __init__(
+        self, *, part: Path, size_bytes: int | None, progress: bool, heard: Heard | None = None
+    ) -> None:
         self.part = part
         self.size_bytes = size_bytes
         self.progress = progress
+        self.heard = heard or (lambda have, total: None)
         self.sha256 = ""  # of the whole file, once it is there
 
     def __call__(self, url: str, output_file: str, pooch_: object = None, check_only: bool = False) -> None:
@@ -184,6 +208,7 @@ class ResumingDownloader:
                     raise OSError(f"more than the {self.size_bytes:,} bytes that the card says")
                 file.write(chunk)
                 bar.update(line, completed=have)
+                self.heard(have, total)
         if total is not None and have < total:
             raise _Cut(f"{have:,} of {total:,} bytes")
 
@@ -208,6 +233,8 @@ def _put_in_place(file: Path, archive: Archive, target: Path) -> Path:
                 raise DownloadFailed(
                     f"Expected a folder {archive.inner_folder} in {file}, got none. Correct the card."
                 )
+        # Before the folder: what has its name without this would pass for one that was unpacked by hand.
+        write_bytes(origin_file(archive, target.parent), f"{archive.sha256}  {archive.file}\n".encode())
         try:
             made.rename(target)
         except OSError as error:

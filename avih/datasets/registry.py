@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from avih.datasets.addresses import Dataset, dataset_folder, is_dataset
 from avih.datasets.base import IMAGE_ENDINGS, FolderSource, Listing, PhotoSource
 from avih.datasets.folders import (
     CelebaFolder,
@@ -34,18 +35,22 @@ def layouts() -> tuple[str, ...]:
     return ("auto", *READERS, SYNTHETIC)
 
 
-def open_source(*, source: str, layout: str = "auto") -> PhotoSource:
-    """Open a folder of photos, or the drawn data set.
+def open_source(*, source: str, layout: str = "auto", downloads: Path | None = None) -> PhotoSource:
+    """Open a folder of photos, a data set that was fetched, or the drawn one; nothing is downloaded here.
 
     Args:
-        source: a folder, or the word ``synthetic`` (write ``./synthetic`` for a folder of that name).
-        layout: a reader's name, or ``auto`` to recognise it from the files' names.
+        source: a folder, ``dataset:NAME``, or the word ``synthetic`` (write ``./synthetic`` for a folder of that
+            name).
+        layout: a reader's name, or ``auto``: that of the data set's card, else recognised from the files' names.
+        downloads: folder of fetched data sets (``Store.sources``).
 
     Raises:
-        UsageError: unknown layout, missing or empty folder, or no photo of the layout in it.
+        UsageError: unknown layout, missing or empty folder, no photo of the layout in it, or a data set that is
+            unknown or not fetched yet.
     """
-    if layout not in layouts():
-        raise UsageError(f"Expected a layout of {', '.join(layouts())}, got {layout!r}. Choose one of them.")
+    if is_dataset(source):
+        source, layout = dataset_folder(source, layout=layout, downloads=downloads)
+    _check_layout(layout)
     if SYNTHETIC in (source, layout):
         if source != SYNTHETIC or layout not in ("auto", SYNTHETIC):
             raise UsageError(f"Source {source!r} and layout {layout!r} do not go together. Use layout auto.")
@@ -63,6 +68,36 @@ def open_source(*, source: str, layout: str = "auto") -> PhotoSource:
         raise UsageError(_nothing_to_read(opened, listing))
     logger.info("%s: read as %s, %d entries skipped", root, reader.layout, len(opened.skipped()))
     return opened
+
+
+def check_source(*, source: str, layout: str, downloads: Path) -> None:
+    """Make sure, before anything long begins, that a source can be opened, or fetched and then opened.
+
+    Raises:
+        UsageError: see :func:`open_source`.
+        DownloadFailed: a data set that is neither fetched nor can be.
+    """
+    if is_dataset(source):
+        dataset = Dataset.find(source)
+        dataset.check_fetchable(downloads)
+        layout = dataset.card.layout if layout == "auto" else layout
+        if not dataset.is_fetched(downloads):
+            _check_layout(layout)
+            return
+    open_source(source=source, layout=layout, downloads=downloads)
+
+
+def files_of(source: str) -> tuple[str, ...]:
+    """Return what must be on a machine before it can open a source; data sets are fetched by each for itself."""
+    if is_dataset(source):
+        card_file = Dataset.find(source).card_file
+        return (str(card_file),) if card_file else ()
+    return () if source == SYNTHETIC else (source,)
+
+
+def _check_layout(layout: str) -> None:
+    if layout not in layouts():
+        raise UsageError(f"Expected a layout of {', '.join(layouts())}, got {layout!r}. Choose one of them.")
 
 
 def _recognise(listing: Listing) -> type[FolderSource]:

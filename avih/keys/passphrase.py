@@ -21,11 +21,21 @@ from avih.errors import KeyRefused
 
 PASSPHRASE_VARIABLE = "AVIH_PASSPHRASE"
 KEY_FILE_VARIABLE = "AVIH_KEY_FILE"
+NEW_PASSPHRASE_VARIABLE = "AVIH_NEW_PASSPHRASE"
+NEW_KEY_FILE_VARIABLE = "AVIH_NEW_KEY_FILE"
+# What is not handed on to programs that need no passphrase.
+SECRET_VARIABLES = (
+    PASSPHRASE_VARIABLE, KEY_FILE_VARIABLE, NEW_PASSPHRASE_VARIABLE, NEW_KEY_FILE_VARIABLE,
+)  # fmt: skip
 MINIMUM_CHARACTERS = 8
 KEY_FILE_LIMIT = 64 * 1024
 
 _THREE_WAYS = (
     f"Set {PASSPHRASE_VARIABLE}, or name a key file (mode 600) in {KEY_FILE_VARIABLE}, "
+    "or run the command in a terminal and answer the prompt."
+)
+_NEW_WAYS = (
+    f"Set {NEW_PASSPHRASE_VARIABLE}, or name a key file (mode 600) in {NEW_KEY_FILE_VARIABLE}, "
     "or run the command in a terminal and answer the prompt."
 )
 # The hash of hidden bytes must not be comparable with anything outside this process.
@@ -114,21 +124,48 @@ def find_passphrase(*, confirm: bool = False) -> Passphrase:
         KeyRefused: there is none, both variables are set, the key file cannot be used, or the passphrase is
             too short for a new key.
     """
-    # An empty variable counts as none: that is how a variable is usually taken back.
-    text, file = os.environ.get(PASSPHRASE_VARIABLE), os.environ.get(KEY_FILE_VARIABLE)
-    if text and file:
-        raise KeyRefused(
-            f"Expected one of {PASSPHRASE_VARIABLE} and {KEY_FILE_VARIABLE}, got both. Unset the wrong one."
-        )
-    if text:
-        found = Passphrase(_text_bytes(text))
-    elif file:
-        found = _read_key_file(Path(file).expanduser())
-    else:
-        found = _ask(confirm=confirm)
+    found = _from_environment(PASSPHRASE_VARIABLE, KEY_FILE_VARIABLE, _THREE_WAYS) or _ask(confirm=confirm)
     if confirm:
         found.require_length()
     return found
+
+
+def find_new_passphrase() -> Passphrase:
+    """Find the passphrase that comes next: ``AVIH_NEW_PASSPHRASE``, ``AVIH_NEW_KEY_FILE``, or a prompt, twice.
+
+    Raises:
+        KeyRefused: there is none, both variables are set, the key file cannot be used, it is too short, or the
+            two answers differ.
+    """
+    found = new_passphrase_given()
+    if found is None:
+        if not sys.stdin or not sys.stdin.isatty():
+            raise KeyRefused(f"Expected a new passphrase for the key store, got none. {_NEW_WAYS}")
+        found = _typed("New passphrase of the key store: ", _NEW_WAYS)
+        found.require_length()
+        if _typed("The new passphrase again: ", _NEW_WAYS) != found:
+            raise KeyRefused("Expected the same new passphrase twice, got two different ones. Try again.")
+    found.require_length()
+    return found
+
+
+def new_passphrase_given() -> Passphrase | None:
+    """Return the new passphrase that the environment names; None where it names none.
+
+    Raises:
+        KeyRefused: both variables are set, or the key file cannot be used.
+    """
+    return _from_environment(NEW_PASSPHRASE_VARIABLE, NEW_KEY_FILE_VARIABLE, _NEW_WAYS)
+
+
+def _from_environment(variable: str, file_variable: str, ways: str) -> Passphrase | None:
+    # An empty variable counts as none: that is how a variable is usually taken back.
+    text, file = os.environ.get(variable), os.environ.get(file_variable)
+    if text and file:
+        raise KeyRefused(f"Expected one of {variable} and {file_variable}, got both. Unset the wrong one.")
+    if text:
+        return Passphrase(_text_bytes(text))
+    return _read_key_file(Path(file).expanduser(), file_variable, ways) if file else None
 
 
 def resolve_passphrase(source: PassphraseSource, *, confirm: bool = False) -> Passphrase:
@@ -149,7 +186,7 @@ def _text_bytes(text: str) -> bytes:
     return unicodedata.normalize("NFC", text).encode("utf-8", errors="surrogateescape")
 
 
-def _read_key_file(path: Path) -> Passphrase:
+def _read_key_file(path: Path, variable: str, ways: str) -> Passphrase:
     try:
         with path.open("rb") as file:
             # The mode of the opened file, not of the name: the name could be swapped in between.
@@ -162,7 +199,7 @@ def _read_key_file(path: Path) -> Passphrase:
             content = file.read(KEY_FILE_LIMIT + 1)
     except OSError as error:
         raise KeyRefused(
-            f"Expected a readable file in {KEY_FILE_VARIABLE}, got {path}: {error.strerror}. {_THREE_WAYS}"
+            f"Expected a readable file in {variable}, got {path}: {error.strerror}. {ways}"
         ) from error
     if len(content) > KEY_FILE_LIMIT:
         raise KeyRefused(
@@ -171,7 +208,7 @@ def _read_key_file(path: Path) -> Passphrase:
     if content.endswith(b"\n"):
         content = content[:-2] if content.endswith(b"\r\n") else content[:-1]
     if not content:
-        raise KeyRefused(f"Expected a passphrase in the key file, got an empty file: {path}. {_THREE_WAYS}")
+        raise KeyRefused(f"Expected a passphrase in the key file, got an empty file: {path}. {ways}")
     return Passphrase(content)
 
 
@@ -192,11 +229,11 @@ def _ask(*, confirm: bool) -> Passphrase:
         return answer
 
 
-def _typed(question: str) -> Passphrase:
+def _typed(question: str, ways: str = _THREE_WAYS) -> Passphrase:
     try:
         text = getpass.getpass(question)
     except EOFError:
         text = ""
     if not text:
-        raise KeyRefused(f"Expected a passphrase for the key store, got an empty answer. {_THREE_WAYS}")
+        raise KeyRefused(f"Expected a passphrase for the key store, got an empty answer. {ways}")
     return Passphrase(_text_bytes(text))

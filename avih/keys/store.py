@@ -22,6 +22,7 @@ from avih.keys.passphrase import PassphraseSource, resolve_passphrase
 from avih.keys.records import REBUILD, KeyRecord, find_key, missing, read_record, write_record
 from avih.keys.sealing import DEFAULT_COST, RESTORE, ScryptCost, open_sealed, write_sealed
 from avih.keys.states import State, check_actor, may_protect, may_recover, parse_state, utc_now
+from avih.keys.unfinished import change_explained
 from avih.naming import veils_folder
 
 logger = logging.getLogger(__name__)
@@ -187,9 +188,16 @@ class KeyStore:
             IntegrityError: the sealed file is missing, damaged, or holds another key.
         """
         full_id = find_key(key_id, self.log.states())
-        _, sealed_record = self._open_key(full_id)
-        write_record(self.folder, sealed_record)
+        write_record(self.folder, self.sealed_record(full_id))
         return self.show(full_id)
+
+    def sealed_record(self, key_id: str) -> dict[str, Any]:
+        """Return the public record that is sealed with a key, named by its whole id.
+
+        Raises:
+            KeyRefused, IntegrityError: as for :meth:`rebuild_record`.
+        """
+        return self._open_key(key_id)[1]
 
     def _path(self, key_id: str, ending: str) -> Path:
         return self.folder / f"{key_id}.{ending}"
@@ -214,9 +222,9 @@ class KeyStore:
         except FileNotFoundError:
             raise missing(path, RESTORE) from None
         passphrase = resolve_passphrase(self._passphrase)
-        key, record = unpack_key(
-            open_sealed(blob, passphrase=passphrase, context=KEY_CONTEXT, name=path.name)
-        )
+        with change_explained(self.folder, path.name):
+            data = open_sealed(blob, passphrase=passphrase, context=KEY_CONTEXT, name=path.name)
+        key, record = unpack_key(data)
         if key.key_id != key_id:
             raise IntegrityError(
                 f"Expected key {key_id} in {path.name}, got key {key.key_id}: the files were swapped. "

@@ -41,6 +41,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from avih.errors import IntegrityError, UsageError
 from avih.keys.passphrase import HiddenBytes, PassphraseSource, resolve_passphrase
 from avih.keys.sealing import DEFAULT_COST, RESTORE, ScryptCost, open_sealed, write_sealed
+from avih.keys.unfinished import change_explained
 from avih.naming import gallery_name
 
 VAULT_FILE: Final = "vault.key"
@@ -126,7 +127,8 @@ class Vault:
             ) from None
         # Always what is on the disk, so that every process has the same vault, the one that made it included.
         passphrase = resolve_passphrase(self._passphrase)
-        return open_sealed(blob, passphrase=passphrase, context=VAULT_CONTEXT, name=self.path.name)
+        with change_explained(self.path.parent, self.path.name):
+            return open_sealed(blob, passphrase=passphrase, context=VAULT_CONTEXT, name=self.path.name)
 
 
 class GalleryVault:
