@@ -1,19 +1,22 @@
 """Evaluate stage, second half: identification, summary, plots, contact sheets and the report of a version."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from avih import __version__
-from avih.atomic import atomic_file, remove_leftovers, write_bytes, write_json
+from avih.atomic import atomic_file, remove, remove_leftovers, write_bytes, write_json
 from avih.evaluation import plots
 from avih.evaluation.contact_sheet import contact_sheet, write_private_png
 from avih.evaluation.identification import IdentificationResult, identify_parts
 from avih.evaluation.probe_persons import PersonCounts
 from avih.evaluation.quality_plot import quality_distributions
-from avih.evaluation.report import report_text
 from avih.evaluation.spread import Spread
 from avih.evaluation.summary import COUNTED, Tally, check_limits, summarise, unchecked_limits
+from avih.gallery_report.page import NAME as REPORT
+from avih.gallery_report.page import page
 from avih.images import encode_png
 from avih.plan_history import TIMING
 from avih.scratch import scratch_database
@@ -21,6 +24,7 @@ from avih.settings import EvaluateSettings, Recovery
 from avih.veils.exposure import WARNING
 from tasks import opened
 from tasks.evaluate_shard import evaluated_address
+from tasks.gallery_facts import SHOWN, SUMMARY, gather
 from tasks.measurements import Measurements
 from tasks.protect_shard import protected_address
 from tasks.records import Place, Record
@@ -92,8 +96,8 @@ def summarise_gallery(
     )
     tracked = _figures(folder, place.gallery, measured, sheets, settings)
     owner = _owner_sheet(folder, sheets)
-    write_json(folder / "summary.json", facts | {"broken_limits": broken})
-    write_bytes(folder / "report.md", report_text(facts, broken=broken, figures=tracked).encode())
+    write_json(folder / SUMMARY, facts | {"broken_limits": broken})
+    report = _report(measured, facts | {"broken_limits": broken}, place, settings, sheets)
     _sign(place, key_id, folder, shards)
     return GallerySummary(
         counts=counts,
@@ -101,10 +105,31 @@ def summarise_gallery(
         broken_limits=tuple(broken),
         notes=tuple(notes),
         folder=str(folder),
-        report=str(folder / "report.md"),
+        report=str(report),
         owner_contact_sheet=str(owner) if owner else None,
         files_for_tracking=tuple(str(path) for path in tracked),
     )
+
+
+def _report(
+    measured: Measurements,
+    facts: Mapping[str, Any],
+    place: Place,
+    settings: EvaluateSettings,
+    sheets: ContactRows,
+) -> Path:
+    """Write the report that anybody may see."""
+    key_id = facts["key_id"]
+    gathered = gather(
+        place=place, key_id=key_id, shards=measured.shards, tables=measured, summary=facts,
+        limits=settings.limits,
+        pictures=[encode_png(picture) for picture in sheets.protected[:SHOWN]] if sheets.shown else [],
+        mac_key=opened.vault(place.folder.root).mac_key(),
+    )  # fmt: skip
+    folder = place.folder.folder("evaluated", gallery=place.gallery, version=place.version, key_id=key_id)
+    write_bytes(folder / REPORT, page(gathered).encode())
+    remove(folder / "report.md")  # as earlier releases wrote it
+    return folder / REPORT
 
 
 def _sign(place: Place, key_id: str, folder: Path, shards: list[int]) -> None:
@@ -115,7 +140,7 @@ def _sign(place: Place, key_id: str, folder: Path, shards: list[int]) -> None:
     files += [*sorted(folder.glob("*.png")), *sorted(folder.glob("owner/*.png"))]
     list_files(
         store=store, gallery=place.gallery, version=place.version, what=f"evaluated-{key_id}",
-        files=[*files, folder / "summary.json", folder / "report.md"], mac_key=opened.vault(store.root).mac_key(),
+        files=[*files, folder / SUMMARY, folder / REPORT], mac_key=opened.vault(store.root).mac_key(),
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The chart of a gallery's figures: how they are distributed, and how far they are from their limits."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,35 +17,59 @@ from avih.evaluation.summary import COUNTED, Limits, Values, measured
 BINS: Final = 24
 
 
-def quality_distributions(
-    tables: Iterable[pd.DataFrame], *, data_set: str = "gallery", limits: Limits | None = None
-) -> Figure:
-    """Draw how SSIM_e, SSIM_d, cos and wrong-key SSIM_d are distributed, with their limits as lines.
+@dataclass(frozen=True, eq=False)
+class Distribution:
+    """How a figure is distributed over the images of a gallery.
+
+    Attributes:
+        column: of the measurements.
+        title: what it says.
+        name: what people call it.
+        lines: its limits, by what they are for.
+        edges: of the bars; None where no image has the figure.
+        heights: images in each bar.
+        images: how many have the figure.
+        mean: over those.
+    """
+
+    column: str
+    title: str
+    name: str
+    lines: Mapping[str, float]
+    edges: NDArray[np.float64] | None
+    heights: NDArray[np.float64]
+    images: int
+    mean: float | None
+
+
+def distributions(tables: Iterable[pd.DataFrame], limits: Limits) -> tuple[int, list[Distribution]]:
+    """Count SSIM_e, SSIM_d, cos and wrong-key SSIM_d into bars.
 
     Args:
         tables: the rows of :class:`avih.evaluation.summary.Tally` in parts; they are gone through twice, first
             for the ends of the axes and then for the bars.
-        data_set: name of the data set, for the title.
-        limits: the limits to draw; the defaults where not given.
+        limits: drawn beside the bars.
+
+    Returns:
+        How many images count, and the distributions.
 
     Raises:
         UsageError: the table lacks a column.
     """
-    bounds = limits if limits is not None else Limits()
     charts: tuple[tuple[str, str, str, dict[str, float]], ...] = (
-        ("ssim_e", "Hidden: protected vs original", "SSIM_e", {"mean": bounds.ssim_e_max}),
-        ("ssim_d", "Recovered vs original", "SSIM_d", {"mean": bounds.ssim_d_min}),
+        ("ssim_e", "Hidden: protected vs original", "SSIM_e", {"mean": limits.ssim_e_max}),
+        ("ssim_d", "Recovered vs original", "SSIM_d", {"mean": limits.ssim_d_min}),
         (
             "cos",
             "Still recognised: features",
             "cos",
-            {"mean": bounds.cos_mean_min, "each": bounds.cos_min_min},
+            {"mean": limits.cos_mean_min, "each": limits.cos_min_min},
         ),
         (
             "wrong_key_ssim_d",
             "Recovered with another key vs original",
             "wrong-key SSIM_d",
-            {"mean": bounds.wrong_key_ssim_d_max},
+            {"mean": limits.wrong_key_ssim_d_max},
         ),
     )
     counted, found = _ranges(tables, [column for column, *_ in charts])
@@ -57,17 +82,33 @@ def quality_distributions(
         for (column, *_), height, places in zip(charts, heights, edges, strict=True):
             if places is not None:
                 height += np.histogram(measured(table, column), bins=places)[0]
+    return counted, [
+        Distribution(*chart, places, height, found[chart[0]].count, found[chart[0]].mean)
+        for chart, places, height in zip(charts, edges, heights, strict=True)
+    ]
+
+
+def quality_distributions(
+    tables: Iterable[pd.DataFrame], *, data_set: str = "gallery", limits: Limits | None = None
+) -> Figure:
+    """Draw how SSIM_e, SSIM_d, cos and wrong-key SSIM_d are distributed, with their limits as lines.
+
+    Args:
+        tables: as for :func:`distributions`.
+        data_set: name of the data set, for the title.
+        limits: the limits to draw; the defaults where not given.
+
+    Raises:
+        UsageError: the table lacks a column.
+    """
+    counted, found = distributions(tables, limits if limits is not None else Limits())
     figure = blank_figure(
         title=f"Quality of protected images: {data_set}, n = {counted}", width=9.2, height=6.4
     )
-    panels = figure.subplots(2, 2).ravel()
-    for axes, height, places, (column, title, name, lines) in zip(
-        panels, heights, edges, charts, strict=True
-    ):
-        images, mean = found[column].count, found[column].mean
-        measured_n = "" if images in (0, counted) else f" (n = {images})"
-        style(axes, title=title + measured_n, x=f"{name} (no unit)", y="images", pad=24)
-        _distribution(axes, height=height, edges=places, mean=mean, lines=lines)
+    for axes, one in zip(figure.subplots(2, 2).ravel(), found, strict=True):
+        measured_n = "" if one.images in (0, counted) else f" (n = {one.images})"
+        style(axes, title=one.title + measured_n, x=f"{one.name} (no unit)", y="images", pad=24)
+        _draw(axes, one)
     return figure
 
 
@@ -87,15 +128,9 @@ def _edges(values: Values, lines: Iterable[float]) -> NDArray[np.float64]:
     return np.linspace(min(ends) - pad, max(ends) + pad, BINS + 1)
 
 
-def _distribution(
-    axes: Axes,
-    *,
-    height: NDArray[np.float64],
-    edges: NDArray[np.float64] | None,
-    mean: float | None,
-    lines: dict[str, float],
-) -> None:
-    if edges is None or mean is None:
+def _draw(axes: Axes, one: Distribution) -> None:
+    edges, height = one.edges, one.heights
+    if edges is None or one.mean is None:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=GREY)
         axes.set(xticks=[], yticks=[])
         return
@@ -103,9 +138,11 @@ def _distribution(
     axes.bar(
         edges[:-1], height, width=np.diff(edges), align="edge", color=BLUE, edgecolor="white", linewidth=0.6
     )
-    axes.plot([mean], [0], marker="^", markersize=8, color=TEXT, clip_on=False, linestyle="none", zorder=5)
-    axes.plot([], [], marker="^", markersize=6, color=TEXT, linestyle="none", label=f"mean {mean:.4f}")
-    for (name, limit), dash in zip(lines.items(), ("--", ":"), strict=False):
+    axes.plot(
+        [one.mean], [0], marker="^", markersize=8, color=TEXT, clip_on=False, linestyle="none", zorder=5
+    )
+    axes.plot([], [], marker="^", markersize=6, color=TEXT, linestyle="none", label=f"mean {one.mean:.4f}")
+    for (name, limit), dash in zip(one.lines.items(), ("--", ":"), strict=False):
         axes.axvline(limit, color=VERMILION, linestyle=dash, linewidth=1.6, label=f"limit {limit:g} ({name})")
     axes.set(xlim=(low, high), ylim=(0, 1.08 * float(height.max())))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))

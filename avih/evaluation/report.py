@@ -1,8 +1,6 @@
-"""The report of a gallery version: one Markdown page of counts, figures, limits and plots."""
+"""What the figures of a gallery version are called, and how people read them."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 HONESTY: Final = (
     "A deterrent against people viewing the gallery; it is not encryption: whoever owns the recogniser still "
@@ -27,35 +25,3 @@ FIGURES: Final = (
 def figure_text(value: float | None) -> str:
     """Write a figure for people; ``-`` where it was not measured."""
     return "-" if value is None else f"{value:.4f}"
-
-
-def report_text(facts: Mapping[str, Any], *, broken: Sequence[str], figures: Sequence[Path]) -> str:
-    """Return the page.
-
-    Args:
-        facts: what ``summary.json`` holds: gallery, version, key_id, recovery, images, reasons, metrics, notes.
-        broken: one sentence per broken limit.
-        figures: files of plots beside the page.
-    """
-    lines = [
-        f"# Gallery {facts['gallery']} {facts['version']}",
-        "",
-        f"Key `{facts['key_id']}`, recovery `{facts['recovery']}`. {HONESTY}",
-        "",
-        "**Within the limits.**" if not broken else "**Outside the limits:** " + "; ".join(broken) + ".",
-        "",
-        "| images | count |",
-        "|---|---|",
-        *(f"| {status} | {count} |" for status, count in facts["images"].items()),
-        *(f"| - {reason} | {count} |" for reason, count in facts["reasons"].items()),
-        "",
-        "| figure | value | reading |",
-        "|---|---|---|",
-        *(f"| {name} | {figure_text(facts['metrics'][key])} | {note} |" for key, name, note in FIGURES),
-        "",
-        *(f"- {note}" for note in facts["notes"]),
-        "",
-        *(f"![{path.stem}]({path.name})" for path in figures),
-        "",
-    ]
-    return "\n".join(lines)

@@ -77,14 +77,14 @@ class Limits(BaseModel):
 
 
 # Key of the summary, its name for people, its limit, and whether the limit is a ceiling.
-_BOUNDS: Final = (
+BOUNDS: Final = (
     ("ssim_e", "SSIM_e", "ssim_e_max", True),
     ("ssim_d", "SSIM_d", "ssim_d_min", False),
     ("cos_mean", "mean cos", "cos_mean_min", False),
     ("cos_min", "lowest cos", "cos_min_min", False),
     ("wrong_key_ssim_d", "wrong-key SSIM_d", "wrong_key_ssim_d_max", True),
 )
-_ACCURACIES: Final = (("acc_one", "ONE"), ("acc_all", "ALL"))
+ACCURACIES: Final = (("acc_one", "ONE"), ("acc_all", "ALL"))
 
 
 def measured(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
@@ -195,10 +195,10 @@ def check_limits(summary: Mapping[str, float | None], limits: Limits) -> list[st
     A figure that does not exist breaks nothing (:func:`unchecked_limits` names it), except that a summary
     without any figure is reported: a gallery of which nothing is known is not a good one.
     """
-    if len(unchecked_limits(summary)) == len(_BOUNDS) + len(_ACCURACIES):
+    if len(unchecked_limits(summary)) == len(BOUNDS) + len(ACCURACIES):
         return ["No figure was measured, so no limit could be checked"]
     broken = []
-    for key, name, field, ceiling in _BOUNDS:
+    for key, name, field, ceiling in BOUNDS:
         value, limit = summary.get(key), float(getattr(limits, field))
         if value is None:
             continue
@@ -206,7 +206,7 @@ def check_limits(summary: Mapping[str, float | None], limits: Limits) -> list[st
             side = "above" if ceiling else "below"
             broken.append(f"{name} {_digits(value, limit)} is {side} the limit {limit:g}")
     before, limit = summary.get("acc_original"), limits.accuracy_drop_max
-    for key, name in _ACCURACIES:
+    for key, name in ACCURACIES:
         after = summary.get(key)
         if before is not None and after is not None and before - after > limit + ROUNDING:
             broken.append(
@@ -218,9 +218,9 @@ def check_limits(summary: Mapping[str, float | None], limits: Limits) -> list[st
 
 def unchecked_limits(summary: Mapping[str, float | None]) -> list[str]:
     """Name the figures that have a limit but were not measured, so that a report can say so."""
-    names = [name for key, name, _, _ in _BOUNDS if summary.get(key) is None]
+    names = [name for key, name, _, _ in BOUNDS if summary.get(key) is None]
     without = summary.get("acc_original") is None
-    return names + [f"{name} accuracy" for key, name in _ACCURACIES if without or summary.get(key) is None]
+    return names + [f"{name} accuracy" for key, name in ACCURACIES if without or summary.get(key) is None]
 
 
 def _digits(value: float, limit: float) -> str:

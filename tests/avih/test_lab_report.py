@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avih.html.figures import NONE, duration, gain, percent, points, similarity
+from avih.html.markup import Html, joined, tag
 from avih.lab.budget import leak_budget
-from avih.lab.report.figures import NONE, duration, gain, percent, points, similarity
-from avih.lab.report.markup import Html, joined, tag
 from avih.lab.report.page import write_report
 from avih.lab.report.plots import id_limits
 from avih.lab.result import LeakBudget

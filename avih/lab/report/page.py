@@ -1,12 +1,13 @@
 """The report of an audit: one page of HTML that needs no network, no script and nothing beside it."""
 
 from pathlib import Path
-from string import Template
 from typing import Final
 
 from avih.atomic import write_bytes
-from avih.lab.report.figures import duration, percent
-from avih.lab.report.markup import Html, joined, tag
+from avih.html.figures import duration, percent
+from avih.html.markup import Html, joined, tag
+from avih.html.page import filled
+from avih.html.tables import facts_grid
 from avih.lab.report.pictures import picture_strips
 from avih.lab.report.plots import attack_charts, budget_charts, id_limits
 from avih.lab.report.tables import apart_list, attack_block, attack_table, control_table
@@ -33,7 +34,6 @@ def write_report(audit: Audit, folder: Path) -> Path:
 def page(audit: Audit) -> str:
     """Return the page; the same audit gives the same text."""
     result, limits = audit.result, audit.result.limits
-    template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     titles = {one.name: one.title for one in result.attacks}
     parts: dict[str, Html] = {
         "title": joined(f"{WORDS[result.verdict]}: {result.gallery} {result.version}"),
@@ -53,7 +53,7 @@ def page(audit: Audit) -> str:
         "notes": _notes(result),
         "false_match_rate": joined(f"{limits.false_match_rate:g}"),
     }
-    return template.substitute(parts)
+    return filled(Path(__file__).with_name("page.html"), parts)
 
 
 def _meanings(result: LabResult, limits: LabLimits) -> Html:
@@ -90,7 +90,7 @@ def _facts(result: LabResult) -> Html:
         ("Pictures attacked", str(result.targets)),
         ("Took", duration(result.seconds)),
     )
-    return tag("dl", *(tag("div", tag("dt", name), tag("dd", text)) for name, text in facts), css="grid")
+    return facts_grid(facts)
 
 
 def _budget(result: LabResult, limits: LabLimits) -> Html:

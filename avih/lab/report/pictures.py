@@ -1,6 +1,5 @@
 """Reconstructions beside the truth, for data sets whose persons agreed to be shown."""
 
-import base64
 import io
 from collections.abc import Sequence
 from typing import Final
@@ -9,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from avih.lab.report.markup import Html, joined, tag
+from avih.html.markup import Html, joined, tag
+from avih.html.pictures import png_image
 from avih.lab.runner import Shown
 
 NOT_SHOWN: Final = (
@@ -53,6 +53,4 @@ def _row(pictures: Sequence[NDArray[np.uint8]], row: int) -> Html:
 def _image(pixels: NDArray[np.uint8], *, alt: str) -> Html:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG", optimize=True)
-    data = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-    height, width = pixels.shape[:2]
-    return tag("img", src=data, alt=alt, width=str(width), height=str(height))
+    return png_image(file.getvalue(), alt=alt)

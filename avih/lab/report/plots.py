@@ -7,9 +7,9 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from avih.lab.report.drawing import ACCENT, FAIL, INK, MUTED, PAPER, PASS, RULE, SMALL, WARN, blank, svg
-from avih.lab.report.figures import Says, gain, points
-from avih.lab.report.markup import Html, joined, tag
+from avih.html.drawing import ACCENT, FAIL, INK, MUTED, PAPER, PASS, RULE, SMALL, WARN, blank, svg
+from avih.html.figures import Says, gain, points
+from avih.html.markup import Html, joined, tag
 from avih.lab.result import AttackEntry, BudgetPoint, Interval, LabResult
 from avih.lab.settings import LabLimits
 

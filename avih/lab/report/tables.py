@@ -1,9 +1,9 @@
 """The tables of the report: controls, attacks, and all that one attack tried."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from avih.lab.report.figures import (
+from avih.html.figures import (
     NONE,
     duration,
     figure,
@@ -13,7 +13,8 @@ from avih.lab.report.figures import (
     similarity,
     with_interval,
 )
-from avih.lab.report.markup import Html, joined, tag
+from avih.html.markup import Html, joined, tag
+from avih.html.tables import Row, table, table_rows
 from avih.lab.result import AttackEntry, ControlResult, Measured, Told
 
 GROUPS: Final = {
@@ -30,7 +31,6 @@ ATTACK_COLUMNS: Final = (
 VARIANT_COLUMNS: Final = (
     "Variant", "Level", "Identified", "Points over prior", "SSIM", "SSIM over prior", "TAR", "LPIPS"
 )  # fmt: skip
-Row = Sequence[str]
 
 
 def badge(word: str) -> Html:
@@ -43,7 +43,7 @@ def badge(word: str) -> Html:
 def control_table(controls: Sequence[ControlResult]) -> Html:
     """Show what each control had to do, and what it did."""
     rows = [(tag("strong", one.name), one.expected, one.got, _behaved(one.ok)) for one in controls]
-    return _table(CONTROL_COLUMNS, _rows(CONTROL_COLUMNS, rows))
+    return table(CONTROL_COLUMNS, table_rows(CONTROL_COLUMNS, rows))
 
 
 def _behaved(ok: bool) -> Html:
@@ -57,8 +57,8 @@ def attack_table(attacks: Sequence[AttackEntry]) -> Html:
         group = [one for one in attacks if one.kind == kind and one.verdict != APART]
         if group:
             pieces.append(_heading(title, text))
-            pieces += _rows(ATTACK_COLUMNS, [_attack(one) for one in group])
-    return _table(ATTACK_COLUMNS, pieces)
+            pieces += table_rows(ATTACK_COLUMNS, [_attack(one) for one in group])
+    return table(ATTACK_COLUMNS, pieces)
 
 
 def apart_list(attacks: Sequence[AttackEntry]) -> Html:
@@ -113,7 +113,7 @@ def _variants(attack: AttackEntry) -> Html:
     lpips = any(one.lpips is not None for one in attack.variants)
     columns = VARIANT_COLUMNS if lpips else VARIANT_COLUMNS[:-1]
     rows = [_variant(one)[: len(columns)] for one in attack.variants]
-    return _table(columns, _rows(columns, rows))
+    return table(columns, table_rows(columns, rows))
 
 
 def _variant(one: Measured) -> Row:
@@ -147,27 +147,6 @@ def _findings(findings: Sequence[Told]) -> Html:
     return tag("ul", *items, css="findings")
 
 
-def _table(columns: Sequence[str], body: Iterable[Html]) -> Html:
-    head = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in columns)))
-    return tag("div", tag("table", head, tag("tbody", *body)), css="scroll")
-
-
 def _heading(title: str, text: str) -> Html:
     inside = (tag("span", title, css="group"), " ", tag("span", text, css="ci"))
     return tag("tr", tag("th", *inside, colspan=str(len(ATTACK_COLUMNS)), scope="rowgroup"), css="heading")
-
-
-def _rows(columns: Sequence[str], rows: Sequence[Row]) -> Iterator[Html]:
-    """On a phone each cell stands under the name of its column."""
-    for row in rows:
-        cells = (
-            tag("td", tag("div", cell), data_label=name, css=_class(place, cell))
-            for place, (name, cell) in enumerate(zip(columns, row, strict=True))
-        )
-        yield tag("tr", *cells)
-
-
-def _class(place: int, cell: str) -> str:
-    if place == 0:
-        return "first"
-    return "none" if cell == NONE else ""

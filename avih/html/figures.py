@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Final
 
-from avih.lab.report.markup import Html, joined, tag
-from avih.lab.result import Interval
+from avih.html.markup import Html, joined, tag
 
 NONE: Final = "\N{EN DASH}"
 Says = Callable[[float | None], str]
+Interval = tuple[float, float] | None
 
 
 def percent(rate: float | None) -> str:
@@ -22,9 +22,9 @@ def points(advantage: float | None) -> str:
     return NONE if advantage is None else _signed(f"{100 * advantage:+.0f}")
 
 
-def similarity(value: float | None) -> str:
-    """Return an SSIM."""
-    return NONE if value is None else _signed(f"{value:.3f}")
+def similarity(value: float | None, *, digits: int = 3) -> str:
+    """Return an SSIM, or another figure like it."""
+    return NONE if value is None else _signed(f"{value:.{digits}f}")
 
 
 def gain(value: float | None, *, digits: int = 3) -> str:

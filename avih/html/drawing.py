@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from avih.lab.report.markup import Html, tag
+from avih.html.markup import Html, tag
 
 # Stand-ins in the drawing for the page's own colours.
 INK, MUTED, RULE, PAPER, PASS, WARN, FAIL, ACCENT = (
