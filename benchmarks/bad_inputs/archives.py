@@ -87,7 +87,7 @@ def kinds() -> list[BadInput]:
         BadInput(name, "archive", "DownloadFailed", _archive(make), _fetched(kind), bomb=_is_bomb(name))
         for name, kind, make in files
     ]
-    found.append(BadInput("another SHA-256", "archive", "DownloadFailed", _archive(tar_of), _other_digest))
+    found.append(BadInput("another SHA-256", "archive", "NetworkFailed", _archive(tar_of), _other_digest))
     many = {f"faces/{number}": b"" for number in range(2000)}
     for kind, data in (("tar", tar_of(many)), ("zip", zip_of(many))):
         make = _archive(always(data))

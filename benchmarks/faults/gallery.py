@@ -171,6 +171,12 @@ class Gallery:
         self.accounted(current.version, current.key_id)
         return current.version
 
+    def rotations(self) -> int:
+        """Count the rotations that came to their end: a key was retired and no plan is left."""
+        if self.store.rotation(GALLERY).exists():
+            return 0
+        return sum(record.state == "deactivated" for record in KeyStore(self.store.keys).list())
+
     def rotated(self, times: int = 1) -> None:
         """Check the end of rotations: the current key alone is active, no plan, the version before stays."""
         current = self.history().current
