@@ -63,3 +63,7 @@ class ImageRefused(AvihError):
 
 class DownloadFailed(AvihError):
     """A data set or weights file could not be fetched whole."""
+
+
+class NetworkFailed(DownloadFailed):
+    """The network or a server failed, which may pass; what had arrived is kept."""

@@ -6,7 +6,7 @@ unfinished version may grow, so that a second run does only what is missing. Pho
 disk (:mod:`avih.photo_tables`), so that a million of them take no more memory than a thousand.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -46,6 +46,7 @@ def update_index(
     settings: IndexSettings,
     base: str | None = None,
     newest: Newest = "open",
+    look: Callable[[PhotoTables], None] | None = None,
 ) -> IndexRecord:
     """Put a scan into the store: keep what is there, go on with an unfinished version, or begin the next one.
 
@@ -57,17 +58,20 @@ def update_index(
         base: the current version, whose shards photos keep; None before the first promotion.
         newest: may the newest version be gone on with: ``open`` (it may grow), ``signed`` (only as it is), or
             ``closed`` (it is current, was current, or belongs to another key).
+        look: for a dry run: nothing is written, and this sees the photos of ``base`` and of the scan instead.
 
     Raises:
         UsageError: two photos have one id.
     """
     versions = store.versions(gallery)
-    with photo_tables(store=store, gallery=gallery) as tables:
+    with photo_tables(store=store, gallery=gallery, in_memory=look is not None) as tables:
         tables.load("after", scanned)
         differs: dict[Kind, int] = {}
         if base:
             _load_before(tables, store, gallery, base)
             differs = _changes(tables)
+            if look:
+                look(tables)
             if not any(differs.values()):
                 return _record(store, gallery, base, differs)
         if newest != "closed" and versions and versions[-1] != base:
@@ -78,6 +82,8 @@ def update_index(
                 if since["added"]:
                     sizes = shard_sizes(store=store, gallery=gallery, version=begun)
                     _grow(tables, settings, last=max(sizes, default=-1))
+                    if look:
+                        return _placed_record(tables, gallery, begun, differs or since)
                     write_index(store=store, gallery=gallery, version=begun, pieces=tables.placed())
                 return _record(store, gallery, begun, differs or since)
             tables.load("before", ())
@@ -85,8 +91,11 @@ def update_index(
                 _load_before(tables, store, gallery, base)
         version = next_version(store=store, gallery=gallery)
         tables.place(_placed(tables, settings))
+        differs = differs or {"added": tables.count("added")}
+        if look:
+            return _placed_record(tables, gallery, version, differs)
         write_index(store=store, gallery=gallery, version=version, pieces=tables.placed())
-        return _record(store, gallery, version, differs or {"added": tables.count("added")})
+        return _record(store, gallery, version, differs)
 
 
 def next_version(*, store: Store, gallery: str) -> str:
@@ -132,7 +141,15 @@ def _placed(tables: PhotoTables, settings: IndexSettings) -> Iterator[Row]:
 
 
 def _record(store: Store, gallery: str, version: str, differs: dict[Kind, int]) -> IndexRecord:
-    sizes = shard_sizes(store=store, gallery=gallery, version=version)
+    return _described(gallery, version, shard_sizes(store=store, gallery=gallery, version=version), differs)
+
+
+def _placed_record(tables: PhotoTables, gallery: str, version: str, differs: dict[Kind, int]) -> IndexRecord:
+    """Return what would be written."""
+    return _described(gallery, version, tables.sizes(), differs)
+
+
+def _described(gallery: str, version: str, sizes: dict[int, int], differs: dict[Kind, int]) -> IndexRecord:
     counts = {str(kind): differs.get(kind, 0) for kind in CHANGES}
     return IndexRecord(
         gallery=gallery, version=version, photos=sum(sizes.values()), shards=tuple(sizes), **counts

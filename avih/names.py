@@ -18,6 +18,7 @@ STAGE_FOLDERS: dict[str, str] = {
     "audited": "7_audited",
 }
 KEYED_STAGES = ("protected", "evaluated")
+DATASET_PREFIX = "dataset:"
 SOURCES_FOLDER, KEYS_FOLDER = "0_sources", "3_keys"
 
 _GALLERY = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -67,7 +68,9 @@ def gallery_name(text: str) -> str:
 
 
 def suggest_gallery_name(source: str) -> str:
-    """Derive a gallery name from a source folder's name (``LFW_gray/`` becomes ``lfw-gray``)."""
+    """Derive a gallery name from a source's name (``LFW_gray/`` becomes ``lfw-gray``, ``dataset:lfw`` lfw)."""
+    if source.startswith(DATASET_PREFIX):
+        source = source.removeprefix(DATASET_PREFIX).removesuffix(".toml")
     stem = re.sub(r"[^a-z0-9]+", "-", PurePosixPath(source.rstrip("/")).name.lower()).strip("-")
     return gallery_name(stem[:63] or "gallery")
 

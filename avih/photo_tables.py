@@ -104,6 +104,12 @@ class PhotoTables:
         """
         self._insert("placed", rows)
 
+    def sizes(self) -> dict[int, int]:
+        """Return how many placed photos each shard has, by its number."""
+        return dict(
+            self._database.execute("SELECT shard, count(*) FROM placed GROUP BY shard ORDER BY shard")
+        )
+
     def placed(self) -> Iterator[pd.DataFrame]:
         """Yield the placed photos in pieces, sorted by shard and then by id."""
         rows = self._database.execute("SELECT * FROM placed ORDER BY shard, image_id")
@@ -176,7 +182,7 @@ def in_pieces(rows: Iterable[Row]) -> Iterator[pd.DataFrame]:
 
 
 @contextlib.contextmanager
-def photo_tables(*, store: Store, gallery: str) -> Iterator[PhotoTables]:
+def photo_tables(*, store: Store, gallery: str, in_memory: bool = False) -> Iterator[PhotoTables]:
     """Open empty tables for photos of a gallery; they lie in the store's index folder while they are open."""
-    with scratch_database(store.gallery_root("index", gallery)) as database:
+    with scratch_database(None if in_memory else store.gallery_root("index", gallery)) as database:
         yield PhotoTables(database)

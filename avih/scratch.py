@@ -19,16 +19,21 @@ _PRAGMAS: Final = (
 
 
 @contextlib.contextmanager
-def scratch_database(path: Path) -> Iterator[sqlite3.Connection]:
+def scratch_database(path: Path | None) -> Iterator[sqlite3.Connection]:
     """Open an empty database under a temporary name beside ``path``, readable by its owner alone.
 
     It holds names of persons, so it lies in the store and not in the system's folder of temporary files; what
-    a killed run left there goes first. Everything is one transaction that is never ended.
+    a killed run left there goes first. Without a path it is in memory, for what must change nothing. Everything
+    is one transaction that is never ended.
     """
-    remove_leftovers(path.parent)
-    with partial_file(path.absolute()) as file:
-        # No other process knows the file, so no lock is asked for: shared folders often have none.
-        database = sqlite3.connect(f"{file.as_uri()}?nolock=1", uri=True, isolation_level=None)
+    with contextlib.ExitStack() as files:
+        address = ":memory:"
+        if path is not None:
+            remove_leftovers(path.parent)
+            file = files.enter_context(partial_file(path.absolute()))
+            # No other process knows the file, so no lock is asked for: shared folders often have none.
+            address = f"{file.as_uri()}?nolock=1"
+        database = sqlite3.connect(address, uri=path is not None, isolation_level=None)
         try:
             for pragma in _PRAGMAS:
                 database.execute(f"PRAGMA {pragma}")

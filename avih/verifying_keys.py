@@ -16,6 +16,7 @@ from avih.keys.records import REBUILD, missing, read_record, record_bytes
 from avih.keys.sealing import RESTORE
 from avih.keys.states import is_key_id
 from avih.keys.store import KEY_CONTEXT
+from avih.keys.unfinished import change_explained, unfinished_change
 from avih.keys.vault import VAULT_CONTEXT, VAULT_FILE
 from avih.naming import Store
 from avih.verifying import Findings
@@ -134,8 +135,11 @@ class _Keys:
         """Name what did not open, or raise if nothing did: then the passphrase is the wrong one."""
         if self.refused and not self.opened:
             raise self.refused[0][2]
+        right = (
+            "" if unfinished_change(self.folder) else " The passphrase is right: it opens other files here."
+        )
         for what, path, error in self.refused:
-            self.findings.problem(what, path, f"{error} The passphrase is right: it opens other files here.")
+            self.findings.problem(what, path, f"{error}{right}")
 
     def _open(self, what: str, path: Path, context: str) -> bytes | None:
         if self.passphrase is None and path.exists():
@@ -148,7 +152,8 @@ class _Keys:
                 raise missing(path, RESTORE) from None
             assert self.passphrase is not None
             try:
-                data = open_sealed(blob, passphrase=self.passphrase, context=context, name=path.name)
+                with change_explained(self.folder, path.name):
+                    data = open_sealed(blob, passphrase=self.passphrase, context=context, name=path.name)
             except KeyRefused as error:  # the passphrase or the file: other files tell which
                 self.refused.append((what, path, error))
                 return None

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from avih.atomic import write_json
 from avih.errors import AvihError
-from avih.keys.passphrase import KEY_FILE_VARIABLE, PASSPHRASE_VARIABLE
+from avih.keys.passphrase import PASSPHRASE_VARIABLE, SECRET_VARIABLES
 from avih.naming import Store
 from tasks.records import Record
 
@@ -138,8 +138,7 @@ def run_command(alert: Alert, *, seconds: float = COMMAND_SECONDS) -> int | None
     text = os.environ.get(COMMAND_VARIABLE)
     if not text:
         return None
-    hidden = (PASSPHRASE_VARIABLE, KEY_FILE_VARIABLE)
-    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
     try:
         process = subprocess.Popen(
             shlex.split(text), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

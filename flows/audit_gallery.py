@@ -1,13 +1,11 @@
 """Flow of the security lab: audit a gallery's version, show the verdict, log the figures to MLflow."""
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, runtime
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 import flows.environment  # noqa: F401  # before prefect
-from avih.datasets.registry import SYNTHETIC
 from avih.lab.registry import attacks as known_attacks
 from avih.lab.settings import lab_settings
 from avih.naming import Store
@@ -18,7 +16,8 @@ from tasks.audit_tracking import log_audit
 from tasks.mlflow_runs import TrackedRun
 from tasks.progress import begin
 from tasks.records import RecogniserChoice
-from tasks.run_record import RunRecord, load_run
+from tasks.run_record import load_run
+from tasks.would_audit import data_name, is_drawn
 
 COLUMNS = ("id_rate", "prior_id_rate", "tar", "ssim", "ssim_advantage")
 
@@ -48,12 +47,11 @@ def audit_gallery_flow(
     if names:
         known_attacks(names)
     run = load_run(store=Store.open(store), gallery=gallery, version=version)
-    drawn = SYNTHETIC in (run.source, run.settings.index.layout)
     begin("audit", units(names))
     record: AuditRecord = as_task(_audit, name="audit", retries=1)(
         place=run.place(Store.find(store)), key_id=run.key_id, recovery=run.settings.protect.recovery,
         profile=profile, names=names, second=second, lpips_backbone=lpips_backbone or run.lpips_backbone,
-        consenting=drawn or show_pictures, data=_data(run, drawn=drawn),
+        consenting=is_drawn(run) or show_pictures, data=data_name(run),
     )  # fmt: skip
     tracked = log_audit(
         place=run.place(Store.find(store)), record=record, prefect_run_id=str(runtime.flow_run.id),
@@ -66,11 +64,6 @@ def audit_gallery_flow(
 def _audit(*, profile: str, **more: Any) -> AuditRecord:
     """Run the audit with a profile's settings."""
     return audit_gallery(settings=lab_settings(profile), **more)
-
-
-def _data(run: RunRecord, *, drawn: bool) -> str:
-    """Name the data for readers of the report: the source's last name, never the folder it lies in."""
-    return "drawn faces" if drawn else f"photos of {Path(run.source).name}, gallery {run.gallery}"
 
 
 def _show(record: AuditRecord, run: TrackedRun) -> None:

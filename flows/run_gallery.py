@@ -3,8 +3,6 @@
 from prefect import flow
 
 import flows.environment  # noqa: F401  # before prefect
-from avih.errors import KeyRefused, UsageError
-from avih.keys import KeyStore
 from avih.naming import Store
 from avih.recognisers import read_card
 from avih.settings import RunSettings
@@ -14,9 +12,10 @@ from flows.index_gallery import index_gallery
 from flows.make_version import VersionMade, go_live, make_version
 from flows.runners import check
 from tasks.gallery_lock import gallery_lock
+from tasks.key_choice import fitting_key, key_in_use
 from tasks.promotion import refuse
 from tasks.records import Place, RecogniserChoice
-from tasks.run_record import RunRecord, load_run
+from tasks.run_record import RunRecord
 from tasks.worker_probe import Needs
 
 
@@ -72,27 +71,3 @@ def run_gallery(
         **dict(made), added=indexed.added, changed=indexed.changed, removed=indexed.removed,
         live=not made.reasons,
     )  # fmt: skip
-
-
-def key_in_use(place: Place, settings: RunSettings) -> str | None:
-    """Return the key of this version, or of the current one, while it may still protect."""
-    for version in (place.version, None):
-        try:
-            begun = load_run(store=place.folder, gallery=place.gallery, version=version)
-            record = KeyStore(place.folder.keys).require(begun.key_id, purpose="protect")
-        except (UsageError, KeyRefused):
-            continue
-        if record.recovery == settings.protect.recovery:
-            return record.key_id
-    return None
-
-
-def fitting_key(store: str, settings: RunSettings) -> str | None:
-    """Return the newest active key that serves the settings' recovery, if there is one."""
-    keys = KeyStore(Store.find(store).keys)
-    fitting = [
-        record.key_id
-        for record in keys.list()
-        if record.state == "active" and record.recovery == settings.protect.recovery
-    ]
-    return fitting[-1] if fitting else None

@@ -11,9 +11,9 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 import flows.environment  # noqa: F401  # before prefect
-from avih.datasets.registry import SYNTHETIC
+from avih.datasets.registry import files_of
 from avih.disk_errors import may_pass
-from avih.errors import AvihError
+from avih.errors import AvihError, NetworkFailed
 from avih.index_file import shard_sizes
 from avih.settings import LOCAL, RunnerSettings
 from flows.runners import Here, submitting
@@ -36,6 +36,8 @@ def worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
     """Retry what may pass by itself; a wrong key, setting or file and a full disk will not."""
     try:
         state.result()
+    except NetworkFailed:
+        return True
     except AvihError:
         return False
     except Exception as error:
@@ -139,10 +141,10 @@ def run_watched(function: Callable[..., Any], *, name: str, stage: str, unit: st
 
 def _needs(place: Place, parameters: Mapping[str, Any]) -> Needs:
     """Return what a worker elsewhere must have for a task with these parameters."""
-    files = [place.recogniser.weights, *(parameters.get(name) for name in FILES)]
+    given = [place.recogniser.weights, *(parameters.get(name) for name in FILES)]
     return Needs(
         store=place.store, key_id=parameters.get("key_id") or parameters.get("old_key"),
-        files=tuple(name for name in files if name and name != SYNTHETIC),
+        files=tuple(file for name in given if name for file in files_of(name)),
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from avih.align import AlignedFace, Aligner
 from avih.carry_over import Carried, Row, carry_over, earlier_shard, made_alike
-from avih.datasets import PhotoSource, open_source
+from avih.datasets import PhotoSource
 from avih.datasets.base import Photo
 from avih.errors import ImageRefused, IntegrityError
 from avih.images import MAX_PIXELS, decode_photo, encode_png
@@ -18,6 +18,7 @@ from avih.scanning import content_mac
 from avih.settings import AlignSettings
 from avih.shards import Sample, shard_state, write_shard
 from tasks import opened
+from tasks.data_source import open_photos
 from tasks.progress import advance
 from tasks.records import Place, ShardRecord
 
@@ -65,7 +66,8 @@ def align_shard(
         )
     if len(fresh) and source is not None:
         vault = opened.vault(store.root)
-        faces = _Faces(open_source(source=source, layout=layout), opened.aligner(settings), vault.mac_key())
+        photos = open_photos(source=source, layout=layout, store=store)
+        faces = _Faces(photos, opened.aligner(settings), vault.mac_key())
         table, more = faces.seal(fresh, vault.for_gallery(place.gallery))
         tables, samples = [*tables, table], [*samples, *more]
     done = write_shard(

@@ -126,21 +126,12 @@ def audit_gallery(
         KeyRefused: the key may not recover.
     """
     whole = set(names) in (set(), set(registry.NAMES))
-    chosen = registry.NAMES if whole else tuple(name for name in registry.NAMES if name in names)
-    about = About(
-        key_id=key_id,
-        stored_sha256=shards_digest(place, key_id),
-        inputs_sha256="",
-        code_version=__version__,
-        settings=settings.model_dump(mode="json"),
-        attacks=chosen,
-        pictures=consenting,
-        time=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    about = about.model_copy(update={"inputs_sha256": _inputs(about, place, second, lpips_backbone, data)})
+    about = about_audit(
+        place=place, key_id=key_id, settings=settings, names=names, second=second,
+        lpips_backbone=lpips_backbone, consenting=consenting, data=data,
+    )  # fmt: skip
     folder = audit_folder(place.folder, gallery=place.gallery, version=place.version, whole=whole)
-    kept = _kept(folder, place)
-    if kept and kept.about.inputs_sha256 == about.inputs_sha256 and kept.report.exists():
+    if kept := kept_audit(folder, place, about):
         advance("audit", units(names))
         return kept
     service = opened.recogniser(place.recogniser, place.folder.root)
@@ -199,24 +190,35 @@ def read_audit(store: Store, *, gallery: str, version: str, whole: bool = True) 
     return AuditRecord(result=result, about=about, folder=str(folder), made=False)
 
 
-def _kept(folder: Path, place: Place) -> AuditRecord | None:
-    """Return the last audit of this kind; a damaged one is made again."""
+def kept_audit(folder: Path, place: Place, about: About) -> AuditRecord | None:
+    """Return the last audit of this kind, if it is exactly this one; a damaged one is made again."""
     try:
-        return read_audit(
+        kept = read_audit(
             place.folder, gallery=place.gallery, version=place.version, whole=folder.name != CHOSEN
         )
     except IntegrityError as error:
         logger.warning("%s", error)
         return None
+    same = kept is not None and kept.about.inputs_sha256 == about.inputs_sha256 and kept.report.exists()
+    return kept if same else None
 
 
-def _inputs(
-    about: About, place: Place, second: RecogniserChoice | None, lpips_backbone: str | None, data: str
-) -> str:
+def about_audit(
+    *, place: Place, key_id: str, settings: LabSettings, names: tuple[str, ...], second: RecogniserChoice | None,
+    lpips_backbone: str | None, consenting: bool, data: str,
+) -> About:  # fmt: skip
+    """Describe an audit by everything that it depends on."""
+    about = About(
+        key_id=key_id, stored_sha256=shards_digest(place, key_id), inputs_sha256="", code_version=__version__,
+        settings=settings.model_dump(mode="json"), pictures=consenting,
+        attacks=tuple(name for name in registry.NAMES if name in names or not names),
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+    )  # fmt: skip
     parts: list[Any] = [about.model_dump(mode="json", exclude={"time", "inputs_sha256"})]
     parts += [place.gallery, place.version, place.recogniser.model_dump(), data]
     parts += [second and second.model_dump(), lpips_backbone]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    inputs = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return about.model_copy(update={"inputs_sha256": inputs})
 
 
 def _second(choice: RecogniserChoice | None, place: Place, service: Recogniser) -> Second | None:

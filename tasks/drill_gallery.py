@@ -60,7 +60,7 @@ def drill_gallery(
             f"Expected a sample of 1 or more and a threshold of -1 to 1, got {sample} and {threshold:g}."
         )
     numbers = shards_of(place)
-    _check_comparable(place, numbers)
+    check_comparable(place, numbers)
     key = opened.opening(place, key_id=key_id, recovery=recovery, purpose="recover")
     check_recovery(recovery, key.generator)
     found = _Found(threshold, exact=recovery in EXACT)
@@ -116,7 +116,7 @@ class _Found:
         )  # fmt: skip
 
 
-def _check_comparable(place: Place, numbers: Sequence[int]) -> None:
+def check_comparable(place: Place, numbers: Sequence[int]) -> None:
     """Refuse what there is nothing to compare in; a few lost files are damage and are found later."""
     store, of = place.folder, f"{place.gallery} {place.version}"
     if not is_signed(store=store, gallery=place.gallery, version=place.version):

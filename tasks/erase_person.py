@@ -50,19 +50,8 @@ def erase_person(*, store: Store, gallery: str, person: str) -> Erased:
         IntegrityError: a version is not as it was signed; it is not signed anew.
     """
     versions = store.versions(gallery)
-    ids = {name for version in versions for name in _names_of(store, gallery, version, person)}
     journal = store.erased(gallery).with_name("erasing.json")
-    if not ids and not journal.exists():
-        raise UsageError(
-            f"Expected a person of gallery {gallery}, got {person!r}, whom no version knows. Names are those of "
-            "the source's folders, letter by letter."
-        )
-    alone = [v for v in versions if _is_alone(store, gallery, v, person)]
-    if alone:
-        raise UsageError(
-            f"Expected others beside {person!r} in every version, got {', '.join(alone)}, which hold nobody "
-            "else. Remove the gallery's folders instead."
-        )
+    ids = _checked_ids(store, gallery, person, begun=journal.exists())
     mac_key = opened.vault(store.root).mac_key()
     if not journal.exists():
         _verify(store, gallery, versions, mac_key)
@@ -90,8 +79,31 @@ def erase_person(*, store: Store, gallery: str, person: str) -> Erased:
     )
 
 
+def _checked_ids(store: Store, gallery: str, person: str, *, begun: bool) -> set[str]:
+    """Return the ids of a person's photos in all versions, if the person may be erased."""
+    versions = store.versions(gallery)
+    ids = {name for version in versions for name in _names_of(store, gallery, version, person)}
+    if not ids and not begun:
+        raise UsageError(
+            f"Expected a person of gallery {gallery}, got {person!r}, whom no version knows. Names are those of "
+            "the source's folders, letter by letter."
+        )
+    alone = [v for v in versions if _is_alone(store, gallery, v, person)]
+    if alone:
+        raise UsageError(
+            f"Expected others beside {person!r} in every version, got {', '.join(alone)}, which hold nobody "
+            "else. Remove the gallery's folders instead."
+        )
+    return ids
+
+
 def what_would_go(*, store: Store, gallery: str, person: str) -> dict[str, int]:
-    """Count the photos of a person by version; nothing changes."""
+    """Count the photos of a person by version; nothing changes.
+
+    Raises:
+        UsageError: as for :func:`erase_person`.
+    """
+    _checked_ids(store, gallery, person, begun=store.erased(gallery).with_name("erasing.json").exists())
     return {v: len(_names_of(store, gallery, v, person)) for v in store.versions(gallery)}
 
 

@@ -55,8 +55,7 @@ def check_key(*, store: str, key_id: str, settings: GateSettings = GATE_SETTINGS
     keys = KeyStore(Store.find(store).keys)
     record = keys.require(key_id, purpose="inspect")
     new = _open(store, record)
-    others = [] if record.architecture == "none" else keys.list()
-    live = [_open(store, other) for other in others if _counts(other) and other.key_id != new.key_id]
+    live = [_open(store, other) for other in live_keys(keys, record)]
     begin("gate", settings.images * (1 + len(live)))
     figures = measure(
         new=new,
@@ -98,8 +97,14 @@ def activate_key(
     return gate
 
 
-def _counts(record: KeyRecord) -> bool:
-    return record.state in LIVE and record.architecture != "none"  # nothing to compare without a generator
+def live_keys(keys: KeyStore, new: KeyRecord) -> list[KeyRecord]:
+    """Return the keys that a key is measured against; without a generator there is nothing to compare."""
+    others = [] if new.architecture == "none" else keys.list()
+    return [
+        other
+        for other in others
+        if other.state in LIVE and other.architecture != "none" and other.key_id != new.key_id
+    ]
 
 
 def _open(store: str, record: KeyRecord) -> GateKey:

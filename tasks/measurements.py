@@ -30,18 +30,18 @@ class Measurements:
     def __init__(self, *, place: Place, key_id: str, shards: Sequence[int]) -> None:
         if not shards:
             raise UsageError("Expected at least one shard, got none: the gallery is empty.")
-        self._place, self._key_id, self._shards = place, key_id, tuple(shards)
+        self._place, self._key_id, self.shards = place, key_id, tuple(shards)
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
         """Yield the rows of each shard without features; the column shard says which it is."""
-        for number in self._shards:
+        for number in self.shards:
             path = self._path(number)
             light = [name for name in pq.read_schema(path).names if name not in FEATURES]
             yield pd.read_parquet(path, columns=light).assign(shard=number)
 
     def features(self, persons: frozenset[str] | None) -> Iterator[Features]:
         """Yield each shard's features of images that count: those of some persons, or of everybody (None)."""
-        for number in self._shards:
+        for number in self.shards:
             path = self._path(number)
             named = pq.read_table(path, columns=["person", "status"])
             wanted = pc.is_in(named["status"], value_set=pa.array(COUNTED))

@@ -17,6 +17,7 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
 DATABASE = "mlflow.db"
+MOST_FOUND = 8
 PARENT = "mlflow.parentRunId"  # MLflow's own tag: its pages show such runs below their parent
 
 
@@ -122,6 +123,38 @@ def begin_run(
     return TrackedRun(
         run_id=str(run.info.run_id), experiment=experiment, experiment_id=number, tracking_uri=uri
     )
+
+
+def find_runs(store: Store, *, gallery: str, version: str, key_id: str) -> list[tuple[str, str]]:
+    """Return what kind of run measured a version, and where it is, newest first; nothing is made or changed.
+
+    Raises:
+        AvihError: the tracking store cannot be reached.
+    """
+    uri = tracking_uri(store)
+    if uri.startswith("sqlite:") and not (store.mlflow / DATABASE).exists():
+        return []
+    with reached(store) as client:
+        experiment = client.get_experiment_by_name(gallery)
+        if experiment is None:
+            return []
+        query = f"tags.version = '{version}' and tags.key_id = '{key_id}'"
+        runs = client.search_runs([experiment.experiment_id], filter_string=query, max_results=MOST_FOUND)
+    return [row for run in runs for row in _described(run, gallery, uri)]
+
+
+def _described(run: Any, experiment: str, uri: str) -> Iterator[tuple[str, str]]:
+    """Say where a run is, and which flow run of Prefect it belongs to."""
+    known = TrackedRun(
+        run_id=str(run.info.run_id),
+        experiment=experiment,
+        experiment_id=str(run.info.experiment_id),
+        tracking_uri=uri,
+    )
+    kind = run.data.tags.get("kind", "run")
+    yield f"MLflow, {kind}", known.link or f"run {known.run_id}"
+    if flow_run := run.data.tags.get("prefect_flow_run_id"):
+        yield f"Prefect, {kind}", f"flow run {flow_run}"
 
 
 def log_figures(

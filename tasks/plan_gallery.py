@@ -91,7 +91,7 @@ def plan_gallery(
     """Calibrate and extrapolate; photos, faces and the throw-away key stay in memory.
 
     Args:
-        source: a folder of photos, or ``synthetic``.
+        source: a folder of photos, a data set that was fetched (``dataset:NAME``), or ``synthetic``.
         gallery: its name.
         recogniser: the service model.
         settings: what the run would get.
@@ -105,7 +105,7 @@ def plan_gallery(
     """
     began = time.perf_counter()
     target = chosen_device(device)
-    photos = open_source(source=source, layout=settings.index.layout)
+    photos = open_source(source=source, layout=settings.index.layout, downloads=store.sources)
     cache = store.sources if store.root.is_dir() else None
     network = load_recogniser(
         card=recogniser.card, weights=recogniser.weights_path, cache=cache, device=str(target)

@@ -7,7 +7,7 @@ from avih.errors import IntegrityError, QualityBelowLimits
 from avih.evaluation.summary import Limits
 from avih.gallery import Promotion, promote, read_history, version_before
 from avih.index_file import count_index, iter_index, shard_sizes
-from avih.manifest import read_manifest, verify_gallery
+from avih.manifest import Manifest, read_manifest, verify_gallery
 from avih.naming import Store
 from avih.photo_tables import Pictures, photo_tables, rows_of
 from avih.shards import WITH_SAMPLE, read_rows
@@ -45,17 +45,23 @@ def gate(*, place: Place, key_id: str, summary: GallerySummary, limits: Limits) 
     if current is None or current.version == place.version:
         return tuple(reasons)
     pictures = what_became_of_pictures(place, key_id, current)
-    if pictures.gone > limits.removed_max * pictures.had:
-        reasons.append(
-            f"{pictures.gone} of {pictures.had} photos of {current.version} are gone or changed, more than the "
-            f"share {limits.removed_max:g}: is the source whole? If so, promote by hand"
-        )
+    reasons += lost_too_many(pictures, current.version, limits)
     if pictures.lost:
         reasons.append(
             f"{pictures.lost} photos that {current.version} protects and that did not change have no protected "
             "picture now; their rows say why"
         )
     return tuple(reasons)
+
+
+def lost_too_many(pictures: Pictures, version: str, limits: Limits) -> tuple[str, ...]:
+    """Say that more pictures of the current version are gone or changed than a new one may lose."""
+    if pictures.gone <= limits.removed_max * pictures.had:
+        return ()
+    return (
+        f"{pictures.gone} of {pictures.had} photos of {version} are gone or changed, more than the "
+        f"share {limits.removed_max:g}: is the source whole? If so, promote by hand",
+    )
 
 
 def audit_gate(*, place: Place, key_id: str) -> tuple[str, ...]:
@@ -85,6 +91,24 @@ def promote_version(*, place: Place, key_id: str, actor: str, reason: str, again
         QualityBelowLimits: the gallery's policy asks for an audit that the version has not passed.
     """
     store, mac_key = place.folder, opened.vault(place.folder.root).mac_key()
+    before, manifest = check_promotion(place=place, key_id=key_id, again=again)
+    history = promote(
+        store=store, gallery=place.gallery, version=place.version, key_id=key_id,
+        manifest_sha256=manifest.digest(), actor=actor, reason=reason, mac_key=mac_key,
+        expected=before.version if before else None,
+    )  # fmt: skip
+    switched = before is None or history.current != before
+    return Promoted(gallery=place.gallery, version=place.version, key_id=key_id,
+                    before=before.version if before else None, switched=switched)  # fmt: skip
+
+
+def check_promotion(*, place: Place, key_id: str, again: bool = False) -> tuple[Promotion | None, Manifest]:
+    """Check what :func:`promote_version` checks; return what is current and the version's manifest.
+
+    Raises:
+        IntegrityError, QualityBelowLimits: as for :func:`promote_version`.
+    """
+    store, mac_key = place.folder, opened.vault(place.folder.root).mac_key()
     at: dict[str, Any] = {
         "store": store,
         "gallery": place.gallery,
@@ -102,14 +126,7 @@ def promote_version(*, place: Place, key_id: str, actor: str, reason: str, again
         refuse(
             audit_gate(place=place, key_id=key_id), place=place, serving=before.version if before else None
         )
-    manifest = read_manifest(**at, mac_key=mac_key)
-    history = promote(
-        **at, manifest_sha256=manifest.digest(), actor=actor, reason=reason, mac_key=mac_key,
-        expected=before.version if before else None,
-    )  # fmt: skip
-    switched = before is None or history.current != before
-    return Promoted(gallery=place.gallery, version=place.version, key_id=key_id,
-                    before=before.version if before else None, switched=switched)  # fmt: skip
+    return before, read_manifest(**at, mac_key=mac_key)
 
 
 def earlier_version(*, store: Store, gallery: str) -> Promotion:

@@ -5,7 +5,7 @@ Prefect stores and shows parameters and results; nothing here may be secret.
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from avih.naming import Store
 
@@ -21,6 +21,12 @@ class RecogniserChoice(Record):
 
     card: str
     weights: str | None = None
+
+    @field_validator("card")
+    @classmethod
+    def _from_anywhere(cls, card: str) -> str:
+        """Make a file's path absolute: later stages run in other folders."""
+        return str(Path(card).absolute()) if card.endswith(".toml") else card
 
     @property
     def weights_path(self) -> Path | None:

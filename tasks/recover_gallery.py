@@ -1,12 +1,12 @@
 """Give the pictures back: recover stored images of a version into a private folder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from avih.atomic import write_bytes
 from avih.errors import IntegrityError, KeyRefused, UsageError
 from avih.images import encode_png
-from avih.recovery import check_recovery
+from avih.recovery import Picture, check_recovery
 from avih.settings import Recovery
 from avih.shards import iter_samples, read_rows
 from tasks import opened
@@ -70,20 +70,38 @@ def recover_shard(
             f"Expected a folder for recovered pictures, got the file {folder}. Choose another --out."
         )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    written, refused = 0, []
+    for name, picture in iter_recovered(
+        place=place, key_id=key_id, number=number, recovery=recovery, images=images
+    ):
+        advance("recover")
+        if picture is None:
+            refused.append(name)
+            continue
+        write_bytes(folder / f"{name}.png", encode_png(picture), mode=0o600)
+        written += 1
+    return Recovered(folder=str(folder), written=written, refused=tuple(refused))
+
+
+def iter_recovered(
+    *, place: Place, key_id: str, number: int, recovery: Recovery, images: frozenset[str] | None
+) -> Iterator[tuple[str, Picture | None]]:
+    """Yield the recovered images of one shard (all, or those named) by id; None where one was refused.
+
+    Raises:
+        KeyRefused: the key's state does not allow it, or it is a key of another kind.
+        IntegrityError: the shard or the key is damaged.
+    """
     address = protected_address(place, key_id, number)
     expected = read_rows(place.folder, address).set_index("image_id").file_sha256.to_dict()
     key = opened.opening(place, key_id=key_id, recovery=recovery, purpose="recover")
     check_recovery(recovery, key.generator)  # a key of another kind is no fault of the files
-    written, refused = 0, []
     for sample in iter_samples(place.folder, address):
         if images is not None and sample.key not in images:
             continue
-        advance("recover")
         try:
             (picture,) = key.recover([genuine(sample, expected=expected.get(sample.key))], recovery)
         except (IntegrityError, KeyRefused):
-            refused.append(sample.key)
-            continue
-        write_bytes(folder / f"{sample.key}.png", encode_png(picture), mode=0o600)
-        written += 1
-    return Recovered(folder=str(folder), written=written, refused=tuple(refused))
+            yield sample.key, None
+        else:
+            yield sample.key, picture

@@ -105,6 +105,20 @@ def run_experiment(
     )
 
 
+def what_would_run(*, store: Store, profile: Profile, names: tuple[str, ...], again: bool) -> dict[str, str]:
+    """Say of each table whether it would be made, or is kept.
+
+    Raises:
+        UsageError: there is no such table.
+        AvihError: a result file is damaged.
+    """
+    known = {one.experiment.name: one.outcome.mark for one in read_results(store, profile)}
+    return {
+        one.name: "would be made" if again or known[one.name] == "not run" else f"kept: {known[one.name]}"
+        for one in chosen(names)
+    }
+
+
 def _run(experiment: Experiment, context: Context) -> Outcome:
     context.folder("results")
     try:

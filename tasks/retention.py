@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 from avih.atomic import remove_tree
-from avih.gallery import read_history
+from avih.gallery import History, read_history
 from avih.naming import Store, version_number
 from tasks import opened
 
@@ -19,6 +19,15 @@ def galleries_using(store: Store, key_id: str) -> list[str]:
     return using
 
 
+def old_versions(history: History, versions: list[str], *, current: str, keep: int) -> list[str]:
+    """Name the versions before the current one but the ``keep`` newest that were promoted."""
+    newest = version_number(current)
+    earlier = [version for version in versions if version_number(version) < newest]
+    promoted = [v for v in earlier if v in {entry.version for entry in history.promotions}]
+    kept = set(promoted[len(promoted) - keep :] if keep else [])
+    return [version for version in earlier if version not in kept]
+
+
 def remove_old_versions(*, store: Store, gallery: str, keep: int) -> list[str]:
     """Remove all versions before the current one but the ``keep`` newest that were promoted; name them.
 
@@ -29,11 +38,7 @@ def remove_old_versions(*, store: Store, gallery: str, keep: int) -> list[str]:
     current = history.current
     if current is None:
         return []
-    newest = version_number(current.version)
-    versions = [version for version in store.versions(gallery) if version_number(version) < newest]
-    promoted = [v for v in versions if v in {entry.version for entry in history.promotions}]
-    kept = set(promoted[len(promoted) - keep :] if keep else [])
-    removed = [version for version in versions if version not in kept]
+    removed = old_versions(history, store.versions(gallery), current=current.version, keep=keep)
     for version in removed:
         remove_version(store=store, gallery=gallery, version=version)
     return removed

@@ -152,7 +152,7 @@ def rotation_key(
     if plan.new_key:
         return plan
     reason = f"rotation of {plan.gallery} from {plan.old_key}"
-    prepared = _prepared(place, plan)
+    prepared = prepared_for(place, plan)
     if prepared:
         key_id = prepared
     elif plan.retrain_generator:
@@ -165,7 +165,7 @@ def rotation_key(
     return save_plan(place, plan.model_copy(update={"new_key": key_id}))
 
 
-def _prepared(store: Store, plan: RotationPlan) -> str | None:
+def prepared_for(store: Store, plan: RotationPlan) -> str | None:
     """Name a prepared key that fits; a key that a killed rotation made is found here too."""
     keys = KeyStore(store.keys)
     record = prepared_key(keys, plan.recovery)

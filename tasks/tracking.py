@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from avih.naming import Store
 from tasks.attack_check import FILES, AttackRecord
+from tasks.gallery_facts import SUMMARY
 from tasks.mlflow_runs import PARENT, TrackedRun, begin_run, log_figures, open_command, reached, tracking_uri
 from tasks.records import Place
 from tasks.summarise_gallery import GallerySummary
@@ -53,8 +54,8 @@ def log_evaluation(
         client.set_tag(run.run_id, "verdict", verdict)
         counts = {f"images_{status}": count for status, count in summary.counts.items()}
         log_figures(client, run, settings=settings, metrics={**summary.metrics, **counts})
-        folder = Path(summary.folder)
-        for path in (*map(Path, summary.files_for_tracking), folder / "summary.json", folder / "report.md"):
+        summed = Path(summary.folder) / SUMMARY
+        for path in (*map(Path, summary.files_for_tracking), summed, Path(summary.report)):
             client.log_artifact(run.run_id, str(path))
         client.set_terminated(run.run_id)
     return run

@@ -4,6 +4,7 @@ Exit codes: 0 ok, 1 some images failed, 2 usage, 3 key or integrity refused, 4 q
 Nothing heavy is imported before a command needs it, so that ``--help`` is quick.
 """
 
-from flows.cli.main import main
+from flows.cli import run as _run  # noqa: F401  # it registers its command
+from flows.cli.main import complete_app, main
 
-__all__ = ["main"]
+__all__ = ["complete_app", "main"]

@@ -25,7 +25,7 @@ HostOption = Annotated[
 @dask_app.command()
 def scheduler(
     host: HostOption = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8786,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8786,
     debug: DebugOption = False,
 ) -> None:
     """Run a Dask scheduler here until Ctrl-C; it needs no passphrase and no store.

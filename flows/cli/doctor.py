@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.main import SOME_FAILED, app
-from flows.cli.options import DebugOption, JsonOption, StoreOption
-from flows.cli.output import clean_stdout, explained, print_json
+from flows.cli.options import DebugOption, DryRunOption, JsonOption, StoreOption
+from flows.cli.output import clean_stdout, console, explained, print_json
 
 if TYPE_CHECKING:
     from flows.doctor.finding import Finding
@@ -21,13 +21,14 @@ def doctor(
     repair: Annotated[
         bool, typer.Option("--repair", help="Mend what can be mended: runs without a process, files, modes.")
     ] = False,
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Look for what keeps jobs from running: passphrase, packages, locks, leftovers, servers, workers, schedules.
 
-    Without --repair nothing is changed. Exit code 0 if nothing is to do, 1 if something is.
+    Without --repair, or with --dry-run, nothing is changed. Exit code 0 if nothing is to do, 1 if something is.
 
     Example: avih doctor --store /srv/avih --repair
     """
@@ -48,11 +49,12 @@ def doctor(
                 os.environ.setdefault("PREFECT_HOME", home)
             from flows.doctor.examine import examine
 
-            found = examine(place, repair=repair)
+            found = examine(place, repair=repair and not dry_run)
         left = [one for one in found if one.state == "to do"]
         if as_json:
             lines = [one.model_dump() for one in found]
-            print_json({"store": place.address, "ok": not left, "repaired": repair, "checks": lines})
+            repaired = repair and not dry_run
+            print_json({"store": place.address, "ok": not left, "repaired": repaired, "checks": lines})
         else:
             _show(found)
     if left:
@@ -60,7 +62,6 @@ def doctor(
 
 
 def _show(found: "list[Finding]") -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -68,4 +69,4 @@ def _show(found: "list[Finding]") -> None:
     for one in found:
         colour = COLOURS[one.state]
         shown.add_row(escape(one.what), f"[{colour}]{one.state}[/]", escape(one.found), escape(one.to_do))
-    Console(highlight=False).print(shown)
+    console().print(shown)

@@ -4,9 +4,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.gallery import GalleryArgument
+from flows.cli.dry import nothing_changed
 from flows.cli.main import QUALITY, REFUSED, app, prepare_flows
-from flows.cli.options import DebugOption, JsonOption, StoreOption
+from flows.cli.options import (
+    CurrentVersionOption,
+    DebugOption,
+    DryRunOption,
+    GalleryArgument,
+    JsonOption,
+    StoreOption,
+)
 from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars, table
 
 if TYPE_CHECKING:
@@ -22,9 +29,8 @@ def drill(
         typer.Option(min=-1, max=1, help="SSIM_d that each picture must reach.",
                      show_default="the version's limit of its evaluation"),
     ] = None,
-    version: Annotated[
-        str | None, typer.Option("--version", help="Gallery version.", show_default="current")
-    ] = None,
+    version: CurrentVersionOption = None,
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -42,8 +48,20 @@ def drill(
         place = Store.open(store)
         from tasks.run_record import load_run
 
-        load_run(store=place, gallery=gallery, version=version)  # before anything long begins
+        run = load_run(store=place, gallery=gallery, version=version)  # before anything long begins
         prepare_flows(place)
+        if dry_run:
+            from avih.index_file import shard_sizes
+            from tasks.would_stage import would_drill
+
+            limit = run.settings.evaluate.limits.ssim_d_min if threshold is None else threshold
+            shards = list(shard_sizes(store=place, gallery=gallery, version=run.version))
+            would = would_drill(
+                place=run.place(place), key_id=run.key_id, recovery=run.settings.protect.recovery, shards=shards,
+                sample=sample, threshold=limit,
+            )  # fmt: skip
+            nothing_changed(f"would be drawn from {gallery} {run.version}", would, as_json)
+            return
         from flows.drill_gallery import drill_gallery_flow
 
         with clean_stdout(), progress_bars():

@@ -4,8 +4,17 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.cli.complete import complete_versions
+from flows.cli.dry import nothing_changed
 from flows.cli.main import app, prepare_flows
-from flows.cli.options import DebugOption, DryRunOption, GalleryOption, JsonOption, StoreOption
+from flows.cli.options import (
+    DebugOption,
+    DryRunOption,
+    GalleryArgument,
+    GalleryOption,
+    JsonOption,
+    StoreOption,
+)
 from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars, table
 
 gallery_app = typer.Typer(
@@ -13,7 +22,6 @@ gallery_app = typer.Typer(
 )
 app.add_typer(gallery_app, name="gallery")
 
-GalleryArgument = Annotated[str, typer.Argument(help="Name of the gallery.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
 STILL_FOUND = 3
 
@@ -78,8 +86,12 @@ def show(
 @gallery_app.command()
 def diff(
     gallery: GalleryArgument,
-    before: Annotated[str, typer.Argument(help="Version, for instance v0001.")],
-    after: Annotated[str, typer.Argument(help="Version to compare it with.")],
+    before: Annotated[
+        str, typer.Argument(help="Version, for instance v0001.", autocompletion=complete_versions)
+    ],
+    after: Annotated[
+        str, typer.Argument(help="Version to compare it with.", autocompletion=complete_versions)
+    ],
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -105,8 +117,11 @@ def diff(
 @gallery_app.command()
 def promote(
     gallery: GalleryArgument,
-    version: Annotated[str, typer.Argument(help="Version to make current.")],
+    version: Annotated[
+        str, typer.Argument(help="Version to make current.", autocompletion=complete_versions)
+    ],
     reason: ReasonOption = "promoted by hand",
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -116,6 +131,9 @@ def promote(
     Example: avih gallery promote staff v0007 --reason "photos were removed on purpose"
     """
     with explained(debug):
+        if dry_run:
+            _would_switch(store, gallery, version, as_json)
+            return
         facts = _switch(store, gallery, version, reason)
         print_json(facts) if as_json else table(f"{gallery} {facts['version']} is current", facts)
 
@@ -124,6 +142,7 @@ def promote(
 def rollback(
     gallery: GalleryArgument,
     reason: ReasonOption = "rolled back by hand",
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -133,6 +152,9 @@ def rollback(
     Example: avih gallery rollback staff --reason "matching got worse"
     """
     with explained(debug):
+        if dry_run:
+            _would_switch(store, gallery, None, as_json)
+            return
         facts = _switch(store, gallery, None, reason)
         print_json(facts) if as_json else table(f"{gallery} {facts['version']} is current again", facts)
 
@@ -158,10 +180,28 @@ def _switch(store: Any, gallery: str, version: str | None, reason: str) -> dict[
         )  # fmt: skip
     state = KeyStore(place.keys).show(record.key_id).state
     if not may_protect(state):
-        err.print(
-            f"note: key {record.key_id} of {chosen} is {state}; the next night needs avih rotate first."
-        )
+        _warn(record.key_id, chosen, state)
     return done.model_dump()
+
+
+def _would_switch(store: str | None, gallery: str, version: str | None, as_json: bool) -> None:
+    from avih.keys import State, may_protect
+    from avih.naming import Store
+    from tasks.would_keys import would_switch
+
+    place = Store.open(store)
+    _known(place, gallery)
+    with clean_stdout():
+        would = would_switch(store=place, gallery=gallery, version=version)
+    nothing_changed(f"{gallery}: {would['before'] or 'none'} -> {would['version']}", would, as_json)
+    if not may_protect(State(would["key_state"])):
+        _warn(would["key_id"], would["version"], would["key_state"])
+
+
+def _warn(key_id: str, version: str, state: str) -> None:
+    err.print(
+        f"note: key {key_id} of {version} is {state}; the next night needs avih rotate first.", soft_wrap=True
+    )
 
 
 def _known(place: Any, gallery: str) -> None:
@@ -191,10 +231,13 @@ def erase(
         place = Store.open(store)
         _known(place, gallery)
         prepare_flows(place)
+        from tasks.dry_checks import check_free, check_passphrase
         from tasks.erase_person import erase_person, what_would_go
         from tasks.gallery_lock import gallery_lock
 
         if dry_run:
+            check_passphrase(place)
+            check_free(place, gallery)
             facts = what_would_go(store=place, gallery=gallery, person=person)
             print_json(facts) if as_json else table(f"would be erased from {gallery}", facts)
             return

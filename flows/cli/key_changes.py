@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli.complete import complete_keys
+from flows.cli.dry import nothing_changed
 from flows.cli.main import prepare_flows
-from flows.cli.options import DebugOption, JsonOption, StoreOption
+from flows.cli.options import DebugOption, DryRunOption, JsonOption, StoreOption
 from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars, table
 
 if TYPE_CHECKING:
     from avih.key_destruction import Destruction
 
-KeyArgument = Annotated[str, typer.Argument(help="Key id, or the beginning of it.")]
+KeyArgument = Annotated[
+    str, typer.Argument(help="Key id, or the beginning of it.", autocompletion=complete_keys)
+]
 NeededReason = Annotated[str, typer.Option("--reason", help="Why, for the key's log.")]
 GateLimitOption = Annotated[
     float,
@@ -28,6 +32,7 @@ def activate(
     key_id: KeyArgument,
     reason: NeededReason = "activated on the command line",
     gate_limit: GateLimitOption = 0.15,
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -41,6 +46,12 @@ def activate(
     with explained(debug):
         place = Store.open(store)
         prepare_flows(place)
+        if dry_run:
+            from tasks.would_keys import would_activate
+
+            would = would_activate(store=place, key_id=key_id, reason=reason)
+            nothing_changed(f"key {would['key_id']} would be tried, then active", would, as_json)
+            return
         from avih.key_gate import GateSettings
         from tasks.create_key import default_actor
         from tasks.key_gate import activate_key
@@ -69,6 +80,7 @@ def gate_facts(gate: Any) -> dict[str, object]:
 def suspend(
     key_id: KeyArgument,
     reason: NeededReason,
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -77,12 +89,13 @@ def suspend(
 
     Example: avih keys suspend 4f2a --reason "laptop not found yet"
     """
-    _change(store, key_id, "suspended", reason, as_json, debug)
+    _change(store, key_id, "suspended", reason, dry_run, as_json, debug)
 
 
 def deactivate(
     key_id: KeyArgument,
     reason: NeededReason,
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -91,12 +104,13 @@ def deactivate(
 
     Example: avih keys deactivate 4f2a --reason "no gallery of ours any more"
     """
-    _change(store, key_id, "deactivated", reason, as_json, debug)
+    _change(store, key_id, "deactivated", reason, dry_run, as_json, debug)
 
 
 def compromise(
     key_id: KeyArgument,
     reason: NeededReason,
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -105,10 +119,12 @@ def compromise(
 
     Example: avih keys compromise 4f2a --reason "backup found outside"
     """
-    _change(store, key_id, "compromised", reason, as_json, debug)
+    _change(store, key_id, "compromised", reason, dry_run, as_json, debug)
 
 
-def _change(store: str | None, key_id: str, state: str, reason: str, as_json: bool, debug: bool) -> None:
+def _change(
+    store: str | None, key_id: str, state: str, reason: str, dry_run: bool, as_json: bool, debug: bool
+) -> None:
     from avih.keys import KeyStore
     from avih.naming import Store
 
@@ -117,6 +133,12 @@ def _change(store: str | None, key_id: str, state: str, reason: str, as_json: bo
         from tasks.create_key import default_actor
 
         place = Store.open(store)
+        if dry_run:
+            from tasks.would_keys import would_transition
+
+            would = would_transition(store=place, key_id=key_id, to=state, reason=reason)
+            nothing_changed(f"key {would['key_id']}: {would['from']} -> {would['to']}", would, as_json)
+            return
         record = KeyStore(place.keys).transition(key_id, state, actor=default_actor(), reason=reason)
         serving = sorted({use.gallery for use in versions_of_key(place, record.key_id) if use.current})
         facts = {"key_id": record.key_id, "state": str(record.state), "reason": reason, "serving": serving}
@@ -136,9 +158,7 @@ def destroy(
     confirm: Annotated[
         str | None, typer.Option(help="The whole key id, for scripts.", show_default="asked for")
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be lost; change nothing.")
-    ] = False,
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,

@@ -5,9 +5,11 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from flows.cli import key_changes
+from flows.cli import key_changes, key_passphrase
+from flows.cli.complete import complete_keys
+from flows.cli.dry import nothing_changed
 from flows.cli.main import app, prepare_flows
-from flows.cli.options import DebugOption, JsonOption, StoreOption
+from flows.cli.options import DebugOption, DryRunOption, JsonOption, StoreOption
 from flows.cli.output import clean_stdout, explained, print_json, progress_bars, table
 
 keys_app = typer.Typer(no_args_is_help=True, help="Make, list and look at keys, change their states.")
@@ -32,6 +34,7 @@ def create(
     reason: Annotated[str, typer.Option(help="Why, for the key's log.")] = "created on the command line",
     activate: Annotated[bool, typer.Option(help="Put the key to use if it passes the gate.")] = True,
     gate_limit: key_changes.GateLimitOption = 0.15,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -50,21 +53,32 @@ def create(
         from avih.errors import UsageError
         from avih.key_gate import GateSettings
         from avih.settings import ARCHITECTURE_OF, Recovery, preset
-        from flows.create_key import create_key_flow
 
         if recovery not in ARCHITECTURE_OF or template not in TEMPLATES:
             raise UsageError(
-                f"Expected --recovery {', '.join(ARCHITECTURE_OF)} and --template of {', '.join(TEMPLATES)}, got "
-                f"{recovery!r} and {template!r}."
+                f"Expected --recovery {', '.join(ARCHITECTURE_OF)} and --template of {', '.join(TEMPLATES)} or "
+                f"another size of 32 to 512 that divides by 4, got {recovery!r} and {template!r}."
             )
         wanted = cast(Recovery, recovery)
         settings = preset(
             "paper" if recovery == "unmixed" else "fast", recovery=recovery, key_steps=steps
         ).key
+        training = str(pictures.absolute()) if pictures else None
+        if dry_run:
+            from tasks.would_keys import would_create
+
+            would = would_create(
+                store=place, settings=settings, recovery=wanted, template=template, pictures=training,
+                activate=activate, reason=reason,
+            )  # fmt: skip
+            nothing_changed("a key would be made", would, as_json)
+            return
+        from flows.create_key import create_key_flow
+
         with clean_stdout(), progress_bars():
             made = create_key_flow(
                 store=place.address, settings=settings, recovery=wanted, template=template,
-                pictures=str(pictures.absolute()) if pictures else None, reason=reason, activate=activate,
+                pictures=training, reason=reason, activate=activate,
                 gate=GateSettings(foreign_advantage=gate_limit),
             )  # fmt: skip
         facts = made.model_dump(mode="json")
@@ -81,7 +95,10 @@ def _public(record: Any) -> dict[str, Any]:
 
 @keys_app.command(name="list")
 def list_keys(store: StoreOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """List the keys of a store with their states; needs no passphrase."""
+    """List the keys of a store with their states; needs no passphrase.
+
+    Example: avih keys list --store /srv/avih
+    """
     from avih.keys import KeyStore
     from avih.naming import Store
 
@@ -101,12 +118,15 @@ def list_keys(store: StoreOption = None, as_json: JsonOption = False, debug: Deb
 
 @keys_app.command()
 def show(
-    key_id: Annotated[str, typer.Argument(help="Key id, or the beginning of it.")],
+    key_id: key_changes.KeyArgument,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show the public facts of one key; needs no passphrase."""
+    """Show the public facts of one key; needs no passphrase.
+
+    Example: avih keys show 4f2a
+    """
     from avih.keys import KeyStore
     from avih.naming import Store
 
@@ -118,7 +138,10 @@ def show(
 @keys_app.command()
 def status(
     key_id: Annotated[
-        str | None, typer.Argument(help="Key id, or the beginning of it.", show_default="all keys")
+        str | None,
+        typer.Argument(
+            help="Key id, or the beginning of it.", show_default="all keys", autocompletion=complete_keys
+        ),
     ] = None,
     maximum_age_days: Annotated[int, typer.Option(min=1, help="Age at which rotation is due.")] = 90,
     budget_share: Annotated[
@@ -170,6 +193,7 @@ def _worn(facts: dict[str, Any]) -> dict[str, object]:
 @keys_app.command(name="rebuild-record")
 def rebuild_record(
     key_id: key_changes.KeyArgument,
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -182,10 +206,16 @@ def rebuild_record(
     from avih.naming import Store
 
     with explained(debug):
-        facts = _public(KeyStore(Store.open(store).keys).rebuild_record(key_id))
+        place = Store.open(store)
+        if dry_run:
+            from tasks.would_keys import would_rebuild
+
+            nothing_changed("a key's record", would_rebuild(store=place, key_id=key_id), as_json)
+            return
+        facts = _public(KeyStore(place.keys).rebuild_record(key_id))
         print_json(facts) if as_json else table(f"key {facts['key_id']}, record written anew", facts)
 
 
 for change in (key_changes.activate, key_changes.suspend, key_changes.deactivate, key_changes.compromise,
-               key_changes.destroy):  # fmt: skip
+               key_changes.destroy, key_passphrase.passphrase):  # fmt: skip
     keys_app.command()(change)

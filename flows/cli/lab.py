@@ -6,10 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.gallery import GalleryArgument, gallery_app
+from flows.cli.complete import complete_attacks, complete_cards, complete_words
+from flows.cli.dry import nothing_changed
+from flows.cli.gallery import gallery_app
 from flows.cli.main import QUALITY, app, prepare_flows
-from flows.cli.options import DebugOption, JsonOption, StoreOption
-from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars, table
+from flows.cli.options import (
+    CurrentVersionOption,
+    DebugOption,
+    DryRunOption,
+    GalleryArgument,
+    JsonOption,
+    StoreOption,
+)
+from flows.cli.output import clean_stdout, console, err, explained, print_json, progress_bars, table
 from flows.cli.reproduce import Told
 
 if TYPE_CHECKING:
@@ -23,18 +32,20 @@ ATTACKS = ("attack", "verdict", "named", "prior", "SSIM", "SSIM over prior", "se
 @app.command()
 def lab(
     gallery: GalleryArgument,
-    version: Annotated[
-        str | None, typer.Option("--version", help="Gallery version.", show_default="current")
-    ] = None,
-    profile: Annotated[str, typer.Option(help="quick (minutes) or full (hours).")] = "quick",
+    version: CurrentVersionOption = None,
+    profile: Annotated[
+        str,
+        typer.Option(help="quick (minutes) or full (hours).", autocompletion=complete_words("quick", "full")),
+    ] = "quick",
     attack: Annotated[
         list[str] | None,
-        typer.Option(help="Only this attack; may be repeated. For looking closer: no policy counts it."),
+        typer.Option(help="Only this attack; may be repeated. For looking closer: no policy counts it.",
+                     autocompletion=complete_attacks),
     ] = None,
     second_card: Annotated[
         str | None,
         typer.Option("--second-recogniser", help="Card of a recogniser that took no part in protection.",
-                     show_default="a classical one, fitted"),
+                     show_default="a classical one, fitted", autocompletion=complete_cards),
     ] = None,
     second_weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
     lpips_backbone: Annotated[Path | None, typer.Option(help="AlexNet weights for LPIPS.")] = None,
@@ -43,6 +54,7 @@ def lab(
         typer.Option("--show-pictures",
                      help="Show originals and reconstructions in the report: everybody in the gallery agreed."),
     ] = False,
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -61,6 +73,9 @@ def lab(
             "lpips_backbone": _path(lpips_backbone),
             "show_pictures": show_pictures,
         }
+        if dry_run:
+            _would_audit(place, gallery, options, as_json)
+            return
         record = _audited(place, gallery, options)
         if as_json:
             print_json(record.result.model_dump(mode="json"))
@@ -100,6 +115,22 @@ def _audited(place: "Store", gallery: str, options: dict[str, Any]) -> "AuditRec
         told.propagate = propagated
 
 
+def _would_audit(place: "Store", gallery: str, options: dict[str, Any], as_json: bool) -> None:
+    from tasks.records import RecogniserChoice
+    from tasks.run_record import load_run
+    from tasks.would_audit import would_audit
+
+    run = load_run(store=place, gallery=gallery, version=options["version"])
+    card, weights = options["second"]
+    with clean_stdout():
+        would = would_audit(
+            run=run, store=place, profile=options["profile"], attacks=tuple(options["attacks"] or ()),
+            second=RecogniserChoice(card=card, weights=weights) if card else None,
+            lpips_backbone=options["lpips_backbone"], show_pictures=options["show_pictures"],
+        )  # fmt: skip
+    nothing_changed(f"an audit of {gallery} {run.version}", would, as_json)
+
+
 def _path(given: Path | None) -> str | None:
     from avih.errors import UsageError
 
@@ -112,10 +143,9 @@ def _path(given: Path | None) -> str | None:
 
 def _show(record: "AuditRecord") -> None:
     """Show the verdict, the controls, the attacks, and where the report lies."""
-    from rich.console import Console
     from rich.table import Table
 
-    result, console = record.result, Console(highlight=False)
+    result, shown_on = record.result, console()
     for title, columns, rows in (
         ("controls", CONTROLS, [(c.name, "yes" if c.ok else "NO", c.expected, c.got) for c in result.controls]),
         ("attacks", ATTACKS, [
@@ -128,9 +158,9 @@ def _show(record: "AuditRecord") -> None:
             shown.add_column(column)
         for row in rows:
             shown.add_row(*row)
-        console.print(shown)
-    console.print(f"{result.gallery} {result.version}: {result.verdict.upper()}", style="bold", markup=False)
-    console.print(result.summary, markup=False, soft_wrap=True)
+        shown_on.print(shown)
+    shown_on.print(f"{result.gallery} {result.version}: {result.verdict.upper()}", style="bold", markup=False)
+    shown_on.print(result.summary, markup=False, soft_wrap=True)
     for note in result.notes:
         err.print(f"note: {note}", markup=False, soft_wrap=True)
     if not record.made:
@@ -158,6 +188,7 @@ def policy(
         typer.Option("--automatic/--by-hand",
                      help="Runs, nights and rotations audit their new versions themselves, or stop there."),
     ] = None,
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -172,13 +203,16 @@ def policy(
     changes = {name: value for name, value in given.items() if value is not None}
     with explained(debug):
         place = Store.open(store)
-        facts = {"gallery": gallery, **_policy(place, gallery, changes)}
+        facts = {"gallery": gallery, **_policy(place, gallery, changes, dry_run)}
+        if dry_run:
+            nothing_changed(f"before a version of {gallery} would go live", facts, as_json)
+            return
         print_json(facts) if as_json else table(f"before a version of {gallery} goes live", facts)
         if changes and gallery not in place.galleries():
             err.print(f"note: there is no gallery {gallery} yet; the policy waits for its first run.")
 
 
-def _policy(place: "Store", gallery: str, changes: dict[str, Any]) -> dict[str, Any]:
+def _policy(place: "Store", gallery: str, changes: dict[str, Any], dry_run: bool) -> dict[str, Any]:
     from pydantic import ValidationError
 
     from avih.errors import UsageError
@@ -188,7 +222,10 @@ def _policy(place: "Store", gallery: str, changes: dict[str, Any]) -> dict[str, 
         raise UsageError(f"Expected a gallery in {place.address}, got {gallery!r}; there are: {known}.")
     prepare_flows(place)
     from tasks.audit_policy import PromotionPolicy, read_policy, save_policy
+    from tasks.dry_checks import check_passphrase
 
+    if dry_run:
+        check_passphrase(place)
     found = read_policy(place, gallery)
     if changes:
         try:  # validated, which model_copy would not do
@@ -199,5 +236,6 @@ def _policy(place: "Store", gallery: str, changes: dict[str, Any]) -> dict[str, 
                 f"Expected another --{'-'.join(str(first['loc'][0]).split('_'))}: {first['msg']}, got "
                 f"{first['input']!r}."
             ) from None
-        save_policy(place, gallery, found)
+        if not dry_run:
+            save_policy(place, gallery, found)
     return found.model_dump(mode="json")

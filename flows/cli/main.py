@@ -1,30 +1,20 @@
-"""``avih``: the root of the command line and the ``run`` command."""
+"""``avih``: the root of the command line; each module beside this one registers its commands."""
 
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import DebugOption, JsonOption, StoreOption
-from flows.cli.output import clean_stdout, err, explained, progress_bars, table
-from flows.cli.runner import (
-    AddressOption,
-    ProcessesOption,
-    ResourceOption,
-    RunnerOption,
-    runner_settings,
-)
+from flows.cli.layout import Ordered, lay_out
 
 if TYPE_CHECKING:
     from avih.naming import Store
-    from avih.settings import RunnerSettings
-    from flows.run_gallery import GalleryRun
 
 QUALITY, REFUSED, SOME_FAILED = 4, 3, 1
 
 app = typer.Typer(
     name="avih",
+    cls=Ordered,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -34,120 +24,21 @@ app = typer.Typer(
 )
 
 
-@app.command()
-def run(
-    source: Annotated[str, typer.Option(help="Folder of photos, or the word synthetic.")],
-    recogniser: Annotated[
-        str, typer.Option(help="Recogniser card: a name (see avih recognisers) or a file.")
-    ],
-    weights: Annotated[
-        Path | None, typer.Option(help="Weights of the recogniser (.safetensors or .pth).")
-    ] = None,
-    store: StoreOption = None,
-    method: Annotated[
-        str | None, typer.Option(help="Protection method, see avih methods.", show_default="avih")
-    ] = None,
-    preset: Annotated[str, typer.Option(help="fast (default) or paper (the papers' method).")] = "fast",
-    recovery: Annotated[
-        str | None,
-        typer.Option(
-            help="How pictures come back: keyed (from the image alone), sealed (exact, from an encrypted copy "
-            "beside it), unmixed (the papers'). Other methods have one of their own.",
-            show_default="keyed; unmixed with paper",
-        ),
-    ] = None,
-    photos_per_veil: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="person_veil, v_uap: photos of a person that may share a veil.", show_default="1"
-        ),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most photos to take.")] = None,
-    gallery: Annotated[
-        str | None, typer.Option(help="Name of the gallery.", show_default="the source's")
-    ] = None,
-    layout: Annotated[
-        str, typer.Option(help="auto, lfw, orl, celeba, coco, image_folder, synthetic.")
-    ] = "auto",
-    key: Annotated[
-        str | None, typer.Option(help="Key id to protect with.", show_default="the active one")
-    ] = None,
-    key_steps: Annotated[
-        int | None, typer.Option(min=1, help="Training steps of a new key's generator.")
-    ] = None,
-    key_pictures: Annotated[
-        Path | None, typer.Option(help="Folder of training pictures for a new key.")
-    ] = None,
-    shard_size: Annotated[int, typer.Option(min=1, help="Photos per shard.")] = 64,
-    lpips_backbone: Annotated[Path | None, typer.Option(help="AlexNet weights for LPIPS.")] = None,
-    runner: RunnerOption = None,
-    dask_address: AddressOption = None,
-    resource: ResourceOption = None,
-    processes: ProcessesOption = None,
-    as_json: JsonOption = False,
-    debug: DebugOption = False,
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from avih import __version__
+
+        print(f"avih {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Show the version.")
+    ] = False,
 ) -> None:
-    """Do every stage: index, align, key, protect, evaluate. Run again, and only what is missing is done.
-
-    Example: avih run --source photos/ --recogniser mobilefacenet --weights mobilefacenet.safetensors
-    """
-    from avih.naming import Store, gallery_name, suggest_gallery_name
-
-    with explained(debug):
-        place = Store.open(store)
-        name = gallery_name(gallery) if gallery else suggest_gallery_name(source)
-        options = {} if photos_per_veil is None else {"photos_per_veil": photos_per_veil}
-        chosen = {
-            "name": preset,
-            "recovery": recovery,
-            "key_steps": key_steps,
-            "method": method,
-            "options": options,
-        }
-        result = _run(
-            place, name, source, recogniser, weights, chosen, limit, layout, key, key_pictures, shard_size,
-            lpips_backbone, runner_settings(runner, dask_address, resource, processes),
-        )  # fmt: skip
-        _report(result, place, as_json)
-    _leave_with(result.counts, result.reasons)
-
-
-def _run(
-    store: "Store", gallery: str, source: str, card: str, weights: Path | None, chosen: dict[str, Any],
-    limit: int | None, layout: str, key: str | None, key_pictures: Path | None, shard_size: int,
-    lpips_backbone: Path | None, runner: "RunnerSettings | None",
-) -> "GalleryRun":  # fmt: skip
-    """Check what was given before anything long begins, translate it into settings, and call the flow.
-
-    ``chosen`` holds the arguments of :func:`avih.settings.preset`.
-    """
-    from avih.datasets import open_source
-    from avih.recognisers import read_card
-
-    open_source(source=_absolute(source), layout=layout)
-    read_card(card)
-    prepare_flows(store)
-    from avih.methods.registry import pipeline_of
-    from avih.settings import LOCAL, preset
-    from flows.run_gallery import run_gallery
-    from tasks.records import RecogniserChoice
-
-    settings = preset(**chosen)
-    if warning := pipeline_of(settings.protect.method).warning:
-        err.print(f"warning: {warning}", markup=False, soft_wrap=True)
-    index = settings.index.model_copy(update={"layout": layout, "limit": limit, "shard_size": shard_size})
-    with clean_stdout(), progress_bars():
-        return run_gallery(
-            store=store.address,
-            gallery=gallery,
-            source=_absolute(source),
-            recogniser=RecogniserChoice(card=card, weights=str(weights.absolute()) if weights else None),
-            settings=settings.model_copy(update={"index": index, "runner": runner or LOCAL}),
-            key_id=key,
-            key_pictures=str(key_pictures.absolute()) if key_pictures else None,
-            lpips_backbone=str(lpips_backbone.absolute()) if lpips_backbone else None,
-            enforce_limits=False,
-        )
+    """Hold the options that come before a command."""
 
 
 def prepare_flows(store: "Store") -> None:
@@ -161,77 +52,11 @@ def prepare_flows(store: "Store") -> None:
     find_passphrase()
 
 
-def _absolute(source: str) -> str:
-    """Make a folder's path absolute, so that a worker elsewhere finds it; ``synthetic`` stays a word.
-
-    Raises:
-        UsageError: there is no name.
-    """
-    from avih.errors import UsageError
-
-    if not source:  # an empty variable of a script would mean the folder that we happen to be in
-        raise UsageError("Expected a folder of photos, got an empty name. Write . for this folder.")
-    return source if source == "synthetic" else str(Path(source).expanduser().absolute())
-
-
-def outcome(result: "GalleryRun") -> dict[str, Any]:
-    """Return the object that ``--json`` prints."""
-    summary = result.summary
-    return {
-        "gallery": result.gallery,
-        "version": result.version,
-        "key_id": result.key_id,
-        "images": summary.counts,
-        "metrics": summary.metrics,
-        "mlflow_run_id": result.run.run_id,
-        "report": summary.report,
-        "contact_sheet": summary.owner_contact_sheet,
-        "live": result.live,
-        "broken_limits": list(result.reasons),
-        "notes": list(summary.notes),
-        "added": result.added,
-        "changed": result.changed,
-        "removed": result.removed,
-        "shards_made": result.shards_made,
-    }
-
-
-def _report(result: "GalleryRun", store: "Store", as_json: bool) -> None:
-    if as_json:
-        from flows.cli.output import print_json
-
-        print_json(outcome(result))
-        return
-    from avih.evaluation.report import FIGURES, figure_text
-    from tasks.tracking import open_command
-
-    summary = result.summary
-    rows: dict[str, object] = {f"images {name}": count for name, count in summary.counts.items()}
-    rows |= {name: figure_text(summary.metrics[key]) for key, name, _ in FIGURES}
-    table(f"{result.gallery} {result.version}, key {result.key_id}", rows)
-    if not result.shards_made:
-        err.print("Nothing was missing: every shard was done already.")
-    for note in summary.notes:
-        err.print(f"note: {note}", markup=False, soft_wrap=True)
-    for reason in result.reasons:
-        err.print(f"not live: {reason}", markup=False, soft_wrap=True)
-    print(f"contact sheet (owner only): {summary.owner_contact_sheet}")
-    print(f"report:                     {summary.report}")
-    print(f"see it in MLflow:           {open_command(store)}")
-
-
-def _leave_with(counts: dict[str, int], reasons: tuple[str, ...]) -> None:
-    if reasons:
-        raise typer.Exit(QUALITY)
-    if counts.get("failed", 0):
-        raise typer.Exit(SOME_FAILED)
-
-
-def main() -> None:
-    """Entry point of the ``avih`` command."""
-    # They register their commands.
+def complete_app() -> typer.Typer:
+    """Return the command line with all its commands; each module registers its own."""
     from flows.cli import (  # noqa: F401
         dask,
+        datasets,
         doctor,
         drill,
         gallery,
@@ -239,12 +64,21 @@ def main() -> None:
         lab,
         methods,
         plan,
+        recognisers,
         reproduce,
         rotate,
+        run,
         server,
+        show,
         stages,
         status,
         verify,
     )
 
-    app()
+    lay_out(app)
+    return app
+
+
+def main() -> None:
+    """Entry point of the ``avih`` command."""
+    complete_app()()

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.complete import complete_methods
 from flows.cli.main import app
 from flows.cli.options import DebugOption, JsonOption
 from flows.cli.output import explained, print_json, table
@@ -11,7 +12,10 @@ from flows.cli.output import explained, print_json, table
 
 @app.command()
 def methods(
-    name: Annotated[str | None, typer.Argument(help="One method; without it all are shown.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="One method; without it all are shown.", autocompletion=complete_methods),
+    ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.complete import complete_galleries, complete_versions
+
 StoreOption = Annotated[
     str | None,
     typer.Option(
@@ -13,9 +15,23 @@ StoreOption = Annotated[
         show_default="./data",
     ),
 ]
-GalleryOption = Annotated[str, typer.Option("--gallery", help="Name of the gallery.")]
+GalleryArgument = Annotated[
+    str, typer.Argument(help="Name of the gallery.", autocompletion=complete_galleries)
+]
+GalleryOption = Annotated[
+    str, typer.Option("--gallery", help="Name of the gallery.", autocompletion=complete_galleries)
+]
 VersionOption = Annotated[
-    str | None, typer.Option("--version", help="Gallery version.", show_default="newest")
+    str | None,
+    typer.Option(
+        "--version", help="Gallery version.", show_default="newest", autocompletion=complete_versions
+    ),
+]
+CurrentVersionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--version", help="Gallery version.", show_default="current", autocompletion=complete_versions
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

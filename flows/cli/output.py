@@ -25,10 +25,23 @@ from rich.text import Text
 from avih.disk_errors import told
 from avih.errors import AvihError
 
-UNITS = {"key": "steps", "veil": "steps", "audit": "attacks"}
+UNITS = {"download": "MiB", "key": "steps", "veil": "steps", "audit": "attacks"}
 FAILED, USAGE = 1, 2
+SEE_WHERE = "This is a fault of avih; run with --debug to see where."
 
-err = Console(stderr=True, highlight=False)
+PLAIN_WIDTH = 10_000  # of what is no terminal: a line stays whole there, however long it is
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console for people: no colours with ``NO_COLOR``, and neither colours nor an edge in a pipe."""
+    plain = {"color_system": None} if os.environ.get("NO_COLOR") else {}
+    shown = Console(stderr=stderr, highlight=False, soft_wrap=stderr, **plain)  # type: ignore[arg-type]
+    if not shown.is_terminal:
+        shown.width = PLAIN_WIDTH
+    return shown
+
+
+err = console(stderr=True)
 
 
 class SpeedColumn(ProgressColumn):
@@ -76,6 +89,8 @@ def explained(debug: bool) -> Iterator[None]:
     """Turn errors into one readable message and the documented exit code; ``debug`` shows the traceback."""
     try:
         yield
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
     except AvihError as error:
         _leave(error, str(error), error.exit_code, debug)
     except KeyboardInterrupt:
@@ -86,9 +101,8 @@ def explained(debug: bool) -> Iterator[None]:
     except RuntimeError as error:
         _leave(error, _unexpected(error), FAILED, debug)
     except Exception as error:
-        if not type(error).__module__.startswith("httpx"):
-            raise
-        _leave(error, _unreachable(error), FAILED, debug)
+        unreachable = type(error).__module__.startswith("httpx")
+        _leave(error, _unreachable(error) if unreachable else _fault(error), FAILED, debug)
 
 
 def _unexpected(error: RuntimeError) -> str:
@@ -98,7 +112,12 @@ def _unexpected(error: RuntimeError) -> str:
             f"Expected room for one image in the device's memory, got: {error} Stop what else uses it, or "
             "set AVIH_DEVICE=cpu, and run the same command again: what is finished stays."
         )
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error} {SEE_WHERE}"
+
+
+def _fault(error: Exception) -> str:
+    """Name what nobody foresaw by its type alone: what it says was written for nobody, and may tell anything."""
+    return f"{type(error).__name__}. {SEE_WHERE}"
 
 
 def _unreachable(error: Exception) -> str:
@@ -142,7 +161,8 @@ def clean_stdout() -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 def table(title: str, rows: Mapping[str, object]) -> None:
     """Print a small two-column table on standard output."""
-    shown = Table(title=title, title_justify="left", show_header=False)
+    shown_on, shown = console(), Table(show_header=False)
     for name, value in rows.items():
         shown.add_row(name, str(value))
-    Console(highlight=False).print(shown)
+    shown_on.print(title, style="italic", soft_wrap=True)  # as a title it would be cut to the table's width
+    shown_on.print(shown)

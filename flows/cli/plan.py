@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli.complete import complete_cards, complete_galleries
 from flows.cli.main import app
 from flows.cli.options import DebugOption, JsonOption, StoreOption
 from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars, table
@@ -40,9 +41,14 @@ class Told:
 
 @app.command()
 def plan(
-    source: Annotated[str, typer.Option(help="Folder of photos, or the word synthetic.")],
+    source: Annotated[
+        str, typer.Option(help="Folder of photos, dataset:NAME once fetched, or the word synthetic.")
+    ],
     recogniser: Annotated[
-        str, typer.Option(help="Recogniser card: a name (see avih recognisers) or a file.")
+        str,
+        typer.Option(
+            help="Recogniser card: a name (see avih recognisers) or a file.", autocompletion=complete_cards
+        ),
     ],
     weights: Annotated[
         Path | None, typer.Option(help="Weights of the recogniser (.safetensors or .pth).")
@@ -54,7 +60,10 @@ def plan(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most photos to take.")] = None,
     gallery: Annotated[
-        str | None, typer.Option(help="Name of the gallery.", show_default="the source's")
+        str | None,
+        typer.Option(
+            help="Name of the gallery.", show_default="the source's", autocompletion=complete_galleries
+        ),
     ] = None,
     layout: Annotated[
         str, typer.Option(help="auto, lfw, orl, celeba, coco, image_folder, synthetic.")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.dry import nothing_changed
 from flows.cli.main import app
-from flows.cli.options import DebugOption, JsonOption, StoreOption
-from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars
+from flows.cli.options import DebugOption, DryRunOption, JsonOption, StoreOption
+from flows.cli.output import clean_stdout, console, err, explained, print_json, progress_bars
 
 if TYPE_CHECKING:
     from avih.naming import Store
@@ -49,6 +50,7 @@ def reproduce(
     again: Annotated[
         bool, typer.Option("--again", help="Make tables again that are there; kept measurements serve.")
     ] = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:  # fmt: skip
@@ -74,6 +76,13 @@ def reproduce(
             "mobilefacenet": _path(weights, real, WEIGHTS),
             "imagenet": _path(imagenet, None, ""),
         }
+        if dry_run:
+            from tasks.reproduce import what_would_run
+
+            would = what_would_run(store=place, profile=sizes, names=tuple(tables or ()), again=again)
+            facts = {"profile": profile, "data": data, "tables": would} if as_json else {**data, **would}
+            nothing_changed(f"reproduction, profile {profile}", facts, as_json)
+            return
         results = _run(place, sizes, tables, data, again, report)
         if as_json:
             from avih.reproduction.report import as_json as results_as_json
@@ -131,12 +140,11 @@ def _path(given: Path | None, folder: Path | None, inside: str) -> str | None:
 
 def _show(results: "list[Reported]", tables: list[str] | None) -> None:
     """Show the tables that were asked for, one after another."""
-    from rich.console import Console
     from rich.table import Table
 
     from avih.reproduction.report import figure_text
 
-    console = Console(highlight=False)
+    shown_on = console()
     for one in results:
         if tables and one.experiment.name not in tables:
             continue
@@ -149,6 +157,6 @@ def _show(results: "list[Reported]", tables: list[str] | None) -> None:
             shown.add_row(
                 row.label, row.metric, figure_text(row.paper), figure_text(row.ours), str(row.n or "")
             )
-        console.print(shown)
+        shown_on.print(shown)
         for finding in found.findings:
-            console.print(f"- {finding}", markup=False)
+            shown_on.print(f"- {finding}", markup=False)

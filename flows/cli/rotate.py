@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from flows.cli.complete import complete_cards, complete_words
+from flows.cli.dry import leave_like_gates, nothing_changed
 from flows.cli.key_changes import GateLimitOption
 from flows.cli.main import app, prepare_flows
-from flows.cli.options import DebugOption, GalleryOption, JsonOption, StoreOption
+from flows.cli.options import DebugOption, DryRunOption, GalleryOption, JsonOption, StoreOption
 from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars, table
 from flows.cli.runner import (
     AddressOption,
@@ -18,6 +20,7 @@ from flows.cli.runner import (
 )
 
 if TYPE_CHECKING:
+    from avih.settings import RunnerSettings
     from flows.rotate import Rotation
     from tasks.rotation import Approve, Origin
 
@@ -31,6 +34,7 @@ def nightly(
     dask_address: AddressOption = None,
     resource: ResourceOption = None,
     processes: ProcessesOption = None,
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -45,6 +49,9 @@ def nightly(
         place = Store.open(store)
         chosen = runner_settings(runner, dask_address, resource, processes)
         prepare_flows(place)
+        if dry_run:
+            _would_change(place, gallery, chosen, as_json)
+            return
         from flows.nightly import nightly_reprotect
 
         with clean_stdout(), progress_bars():
@@ -63,11 +70,26 @@ def nightly(
             )
 
 
+def _would_change(place: Any, gallery: str, runner: "RunnerSettings | None", as_json: bool) -> None:
+    from tasks.would_run import would_change
+
+    with clean_stdout(), progress_bars():
+        would = would_change(store=place, gallery=gallery, runner=runner)
+    nothing_changed(f"a night of {gallery}: {would.current or 'none'} -> {would.version}", would, as_json)
+    leave_like_gates(would.reasons)
+
+
 @app.command()
 def rotate(
     gallery: GalleryOption,
     reason: Annotated[str, typer.Option(help="Why, for the key's log.")] = "rotated by hand",
-    approve: Annotated[str, typer.Option(help="auto: go live if all passes. ask: wait for a yes.")] = "auto",
+    approve: Annotated[
+        str,
+        typer.Option(
+            help="auto: go live if all passes. ask: wait for a yes.",
+            autocompletion=complete_words("auto", "ask"),
+        ),
+    ] = "auto",
     origin: Annotated[
         str,
         typer.Option("--from", help="sealed: the sealed originals. recovered: what the old key recovers."),
@@ -83,7 +105,12 @@ def rotate(
         bool, typer.Option("--only-if-due", help="Only when age or leak budget say so.")
     ] = False,
     second_card: Annotated[
-        str | None, typer.Option("--second-recogniser", help="Card of a recogniser for the attack check.")
+        str | None,
+        typer.Option(
+            "--second-recogniser",
+            help="Card of a recogniser for the attack check.",
+            autocompletion=complete_cards,
+        ),
     ] = None,
     second_weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
     gate_limit: GateLimitOption = 0.15,
@@ -94,6 +121,7 @@ def rotate(
     dask_address: AddressOption = None,
     resource: ResourceOption = None,
     processes: ProcessesOption = None,
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -113,23 +141,42 @@ def rotate(
             raise UsageError(
                 f"Expected --approve auto or ask and --from sealed or recovered, got {approve!r} and {origin!r}."
             )
-        if drop:
+        if drop and not dry_run:
             _give_up(place, gallery, reason)
             return
-        from avih.key_gate import GateSettings
-        from flows.rotate import rotate_keys
         from tasks.records import RecogniserChoice
 
         weights = str(second_weights.absolute()) if second_weights else None
+        second = RecogniserChoice(card=second_card, weights=weights) if second_card else None
+        if dry_run:
+            chosen = {"only_if_due": only_if_due, "compromised": compromised, "origin": origin,
+                      "retrain_generator": retrain_generator, "approve": approve, "second": second}  # fmt: skip
+            _would_rotate(place, gallery, reason, None if drop else chosen, as_json)
+            return
+        from avih.key_gate import GateSettings
+        from flows.rotate import rotate_keys
+
         with clean_stdout(), progress_bars():
             done = rotate_keys(
                 store=place.address, gallery=gallery, reason=reason, only_if_due=only_if_due,
                 compromised=compromised, retrain_generator=retrain_generator, origin=cast("Origin", origin),
                 approve=cast("Approve", approve), gate=GateSettings(foreign_advantage=gate_limit),
-                second=RecogniserChoice(card=second_card, weights=weights) if second_card else None,
-                runner=runner_settings(runner, dask_address, resource, processes),
+                second=second, runner=runner_settings(runner, dask_address, resource, processes),
             )  # fmt: skip
         _report(done, as_json)
+
+
+def _would_rotate(
+    place: Any, gallery: str, reason: str, chosen: dict[str, Any] | None, as_json: bool
+) -> None:
+    from tasks.would_rotate import would_give_up, would_rotate
+
+    with clean_stdout():
+        if chosen is None:
+            nothing_changed("would be given up", would_give_up(store=place, gallery=gallery), as_json)
+            return
+        would = would_rotate(store=place, gallery=gallery, reason=reason, **chosen)
+    nothing_changed(f"a rotation of {gallery}", would, as_json)
 
 
 def _give_up(place: Any, gallery: str, reason: str) -> None:

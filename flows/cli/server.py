@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.complete import complete_galleries
+from flows.cli.dry import nothing_changed
 from flows.cli.main import app, prepare_flows
-from flows.cli.options import DebugOption, JsonOption, StoreOption
+from flows.cli.options import DebugOption, DryRunOption, JsonOption, StoreOption
 from flows.cli.output import err, explained, print_json
 
 if TYPE_CHECKING:
@@ -25,7 +27,10 @@ class Pool(StrEnum):
 def server(
     gallery: Annotated[
         str | None,
-        typer.Option(help="Gallery of the nightly runs.", show_default="the only one in the store"),
+        typer.Option(
+            help="Gallery of the nightly runs.", show_default="the only one in the store",
+            autocompletion=complete_galleries,
+        ),
     ] = None,
     pool: Annotated[
         list[Pool] | None, typer.Option(help="Work pool to serve besides cpu; may be repeated.")
@@ -36,9 +41,10 @@ def server(
         str, typer.Option(help="Address to listen on. The servers ask nobody for a password.")
     ] = "127.0.0.1",
     at_once: Annotated[int, typer.Option(min=1, help="Flow runs at the same time per worker.")] = 1,
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     debug: DebugOption = False,
-) -> None:
+) -> None:  # fmt: skip
     """Start Prefect, MLflow and a worker here, deploy prefect.yaml, and stay until Ctrl-C.
 
     Example: AVIH_KEY_FILE=~/avih-passphrase avih server --store /srv/avih
@@ -49,16 +55,41 @@ def server(
         place = Store.open(store)
         chosen = _gallery(place, gallery)
         prepare_flows(place)
+        pools = tuple(dict.fromkeys(["cpu", *(p.value for p in pool or [])]))
+        if dry_run:
+            ports = {"prefect": prefect_port, "mlflow": mlflow_port}
+            _would_serve(place, chosen, host, ports, pools)
+            return
         from flows.server.run import ServerSettings, run
 
         run(
             ServerSettings(
                 store=place, gallery=chosen, host=host, prefect_port=prefect_port, mlflow_port=mlflow_port,
-                pools=tuple(dict.fromkeys(["cpu", *(p.value for p in pool or [])])), runs_at_once=at_once,
+                pools=pools, runs_at_once=at_once,
             ),
             say=lambda line: err.print(line, markup=False, soft_wrap=True),
             ready=_ready,
         )  # fmt: skip
+
+
+def _would_serve(
+    store: "Store", gallery: str, host: str, ports: dict[str, int], pools: tuple[str, ...]
+) -> None:
+    from avih.errors import UsageError
+    from flows.server.lock import server_of
+    from flows.server.processes import free_port
+    from tasks.dry_checks import check_passphrase
+
+    check_passphrase(store)
+    if (other := server_of(store)) is not None:
+        raise UsageError(
+            f"Expected no server for this store yet, got one: {other}. Use that one, or stop it."
+        )
+    facts: dict[str, object] = {"gallery": gallery, "pools": list(pools)}
+    for name, port in ports.items():
+        free_port(host, port, option=f"--{name}-port")
+        facts[name] = f"http://{host}:{port}" if port else f"http://{host}, any free port"
+    nothing_changed("servers would be started", facts, as_json=False)
 
 
 def _gallery(store: "Store", given: str | None) -> str:

@@ -1,12 +1,20 @@
-"""Each stage alone: ``avih protect``, ``evaluate``, ``recover``; and ``avih recognisers``."""
+"""Each stage alone: ``avih protect``, ``evaluate``, ``recover``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.cli.dry import nothing_changed
 from flows.cli.main import QUALITY, REFUSED, SOME_FAILED, app, prepare_flows
-from flows.cli.options import DebugOption, GalleryOption, JsonOption, StoreOption, VersionOption
+from flows.cli.options import (
+    DebugOption,
+    DryRunOption,
+    GalleryOption,
+    JsonOption,
+    StoreOption,
+    VersionOption,
+)
 from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars, table
 from flows.cli.runner import (
     AddressOption,
@@ -39,6 +47,7 @@ def protect(
     dask_address: AddressOption = None,
     resource: ResourceOption = None,
     processes: ProcessesOption = None,
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -51,6 +60,12 @@ def protect(
         place, record, shards = _find(store, gallery, version)
         record = record.on(runner_settings(runner, dask_address, resource, processes))
         prepare_flows(place)
+        if dry_run:
+            from tasks.would_stage import would_protect
+
+            would = would_protect(record=record, place=record.place(place), shards=shards)
+            nothing_changed("would be protected", would, as_json)
+            return
         from flows.protect_gallery import protect_gallery
         from tasks.records import add_counts
 
@@ -80,6 +95,7 @@ def evaluate(
     dask_address: AddressOption = None,
     resource: ResourceOption = None,
     processes: ProcessesOption = None,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -91,10 +107,18 @@ def evaluate(
         place, record, shards = _find(store, gallery, version)
         record = record.on(runner_settings(runner, dask_address, resource, processes))
         prepare_flows(place)
+        backbone = str(lpips_backbone.absolute()) if lpips_backbone else record.lpips_backbone
+        if dry_run:
+            from tasks.would_stage import would_evaluate
+
+            would = would_evaluate(
+                place=record.place(place), key_id=record.key_id, shards=shards, lpips_backbone=backbone
+            )
+            nothing_changed("would be measured and logged to MLflow", would, as_json)
+            return
         from flows.evaluate_gallery import evaluate_gallery
         from tasks.run_record import described
 
-        backbone = str(lpips_backbone.absolute()) if lpips_backbone else record.lpips_backbone
         with clean_stdout(), progress_bars():
             result = evaluate_gallery(
                 place=record.place(place), key_id=record.key_id, shards=shards,
@@ -117,6 +141,7 @@ def recover(
     out: Annotated[Path, typer.Option(help="Private folder for the recovered pictures.")],
     image: Annotated[list[str] | None, typer.Option(help="Only this image id; may be repeated.")] = None,
     version: VersionOption = None,
+    dry_run: DryRunOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -128,12 +153,21 @@ def recover(
     with explained(debug):
         place, record, shards = _find(store, gallery, version)
         prepare_flows(place)
+        wanted = frozenset(image) if image else None
+        if dry_run:
+            from tasks.would_stage import would_recover
+
+            would = would_recover(
+                place=record.place(place), key_id=record.key_id, shards=shards, folder=out.absolute(),
+                recovery=record.settings.protect.recovery, images=wanted,
+            )  # fmt: skip
+            nothing_changed("would be recovered", would, as_json)
+            return
         from avih.errors import UsageError
         from avih.index_file import count_index
         from tasks.progress import begin
         from tasks.recover_gallery import recover_shards
 
-        wanted = frozenset(image) if image else None
         photos = count_index(store=place, gallery=gallery, version=record.version)
         with clean_stdout(), progress_bars():
             begin("recover", len(wanted) if wanted else photos)
@@ -153,15 +187,3 @@ def recover(
             err.print(f"damaged: {text}", markup=False, soft_wrap=True)
     if done.refused or missing or (done.damaged and wanted is None):
         raise typer.Exit(REFUSED)
-
-
-@app.command()
-def recognisers(as_json: JsonOption = False) -> None:
-    """List the recogniser cards that come with avih."""
-    from avih.recognisers import bundled_cards, read_card
-
-    cards = {name: read_card(name) for name in bundled_cards()}
-    if as_json:
-        print_json({"recognisers": [card.model_dump(mode="json") for card in cards.values()]})
-    else:
-        table("recognisers", {name: card.description for name, card in cards.items()})

@@ -42,24 +42,30 @@ def status(store: StoreOption = None, as_json: JsonOption = False, debug: DebugO
 
 
 def _read(store: "Store") -> "StoreStatus":
+    from tasks.status import read_status
+
+    failures, problems = read_failures(store)
+    return read_status(store, failures=failures, problems=problems)
+
+
+def read_failures(store: "Store") -> "tuple[list[Failure], list[str]]":
+    """Read the alerts of a store, or say why they cannot be read."""
     from avih.errors import AvihError
     from flows.alerts import read_alerts
-    from tasks.status import read_status
     from tasks.status_events import Failure
 
     try:
         alerts, problems = read_alerts(store), []
     except (AvihError, OSError) as error:
         alerts, problems = [], [str(error)]
-    failures = [Failure(time=a.time, flow=a.flow, gallery=a.gallery, error=a.error) for a in alerts]
-    return read_status(store, failures=failures, problems=problems)
+    return [Failure(time=a.time, flow=a.flow, gallery=a.gallery, error=a.error) for a in alerts], problems
 
 
 def _show(found: "StoreStatus") -> None:
     from rich.markup import escape
 
     for gallery in found.galleries:
-        table(gallery.gallery, {name: escape(text) for name, text in _rows(gallery).items()})
+        table(gallery.gallery, {name: escape(text) for name, text in gallery_rows(gallery).items()})
     disk = found.disk
     rows: dict[str, object] = {f"used by {name}": _size(size) for name, size in disk.used.items()}
     rows |= {"used": _size(disk.total), "free on the disk": _size(disk.free)}
@@ -76,7 +82,7 @@ def _show(found: "StoreStatus") -> None:
         err.print(f"problem: {problem}", markup=False, soft_wrap=True)
 
 
-def _rows(gallery: "GalleryStatus") -> dict[str, str]:
+def gallery_rows(gallery: "GalleryStatus") -> dict[str, str]:
     """Return what people see of a gallery, line by line."""
     rows = _live(gallery.live)
     versions = [f"{one.version} {one.state}" for one in gallery.versions]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli.complete import complete_galleries, complete_versions
 from flows.cli.main import REFUSED, app
 from flows.cli.options import DebugOption, JsonOption, StoreOption
 from flows.cli.output import clean_stdout, err, explained, print_json, table
@@ -16,10 +17,19 @@ if TYPE_CHECKING:
 @app.command()
 def verify(
     gallery: Annotated[
-        str | None, typer.Option("--gallery", help="Only this gallery.", show_default="the whole store")
+        str | None,
+        typer.Option(
+            "--gallery",
+            help="Only this gallery.",
+            show_default="the whole store",
+            autocompletion=complete_galleries,
+        ),
     ] = None,
     version: Annotated[
-        str | None, typer.Option("--version", help="Only this version of it.", show_default="all")
+        str | None,
+        typer.Option(
+            "--version", help="Only this version of it.", show_default="all", autocompletion=complete_versions
+        ),
     ] = None,
     read_data: Annotated[
         bool,

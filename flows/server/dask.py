@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from avih.device import DEVICE_VARIABLE
-from avih.keys.passphrase import KEY_FILE_VARIABLE, PASSPHRASE_VARIABLE
+from avih.keys.passphrase import SECRET_VARIABLES
 from avih.naming import Store
 from flows.server.processes import Child, until_stopped
 
@@ -66,8 +66,7 @@ def scheduler_command(*, host: str, port: int) -> list[str]:
 
 def scheduler_environment() -> dict[str, str]:
     """Return our environment without the passphrase, which a scheduler needs for nothing."""
-    hidden = (PASSPHRASE_VARIABLE, KEY_FILE_VARIABLE)
-    return {name: value for name, value in os.environ.items() if name not in hidden}
+    return {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
 
 
 def worker_command(settings: DaskWorkers, *, name: str) -> list[str]:

@@ -14,10 +14,11 @@ import requests
 from prefect.client.orchestration import SyncPrefectClient
 
 import avih
-from avih.keys.passphrase import KEY_FILE_VARIABLE, PASSPHRASE_VARIABLE
+import flows
+from avih.keys.passphrase import KEY_FILE_VARIABLE, SECRET_VARIABLES
 from avih.naming import Store
 from flows.environment import DEFAULTS
-from flows.server.deploy import create_pools, deploy_all
+from flows.server.deploy import FILE, create_pools, deploy_all
 from flows.server.lock import describe, only_one
 from flows.server.ownerless import end_ownerless_runs
 from flows.server.processes import Child, free_port, until_stopped
@@ -27,7 +28,6 @@ START_SECONDS = 180.0
 STOP_SECONDS = 15.0
 WORKER_STOP_SECONDS = 20.0
 ASK_SECONDS = 5.0
-SECRETS = (PASSPHRASE_VARIABLE, KEY_FILE_VARIABLE)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,9 @@ class LocalServer:
 
     def _start_servers(self, prefect_port: int, mlflow_port: int) -> list[Child]:
         store, host = self.settings.store, self.settings.host
-        environment = {name: value for name, value in self._environment().items() if name not in SECRETS}
+        environment = {
+            name: value for name, value in self._environment().items() if name not in SECRET_VARIABLES
+        }
         artifacts = store.mlflow / "artifacts"
         artifacts.mkdir(parents=True, exist_ok=True)
         prefect = self._start(
@@ -177,8 +179,11 @@ class LocalServer:
 
 
 def home_folder() -> Path:
-    """Return the folder that holds ``prefect.yaml``: ``AVIH_HOME``, or where the program's source is."""
-    return Path(os.environ.get("AVIH_HOME") or Path(avih.__file__).parents[1]).absolute()
+    """Return the folder that holds ``prefect.yaml``: ``AVIH_HOME``, a clone, or the installed copy."""
+    if chosen := os.environ.get("AVIH_HOME"):
+        return Path(chosen).absolute()
+    clone = Path(avih.__file__).absolute().parents[1]
+    return clone if (clone / FILE).is_file() else Path(flows.__file__).absolute().parent
 
 
 def worker_name(pool: str) -> str:
