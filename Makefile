@@ -7,7 +7,7 @@ DEMO_KEY_FILE := $(DEMO_STORE)/passphrase
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION = false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo server test check audit format lfw bench clean
+.PHONY: help setup demo server test check audit format docs lfw bench clean
 
 help: ## list the words
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -44,11 +44,12 @@ bench: setup ## time to the quality of the authors' loop, all presets side by si
 test: setup ## run the tests
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-check: setup ## lint, types, import rules and the audit of dependencies
+check: setup ## lint, types, import rules, Dockerfiles and the audit of dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint docker/*.Dockerfile
 	$(BIN)/python -m benchmarks.dependency_audit
 
 audit: setup ## pinned dependencies against the dated list of known weaknesses, offline
@@ -58,5 +59,9 @@ format: setup ## sort imports and lay out the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: setup ## the manual, as pages in site/ that open without a network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
 clean: ## remove the virtual environment and caches (never the store)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

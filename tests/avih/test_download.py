@@ -43,7 +43,7 @@ def test_a_whole_archive_is_fetched_unpacked_and_opened(serve, tmp_path, make, k
         ("Bea/Bea_0001.png", "Bea"),
     ]
     assert (made / "Ann" / "Ann_0001.png").read_bytes() == PICTURE
-    assert sorted(path.name for path in folder.iterdir()) == ["faces.archive", "my-faces"]
+    assert sorted(path.name for path in folder.iterdir()) == ["faces.archive", "my-faces", "my-faces.sha256"]
     # A second call asks nobody.
     assert run(card, folder) == made
     assert site.asked == [None]

@@ -40,7 +40,7 @@ def test_every_command_is_there():
     }
     assert names == {
         "create", "list", "show", "status", "activate", "suspend", "deactivate", "compromise", "destroy",
-        "rebuild-record",
+        "rebuild-record", "passphrase",
     }  # fmt: skip
 
 

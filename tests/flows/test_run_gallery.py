@@ -174,7 +174,7 @@ def test_mlflow_holds_the_figures_and_points_to_the_flow_run(made):
         flow_run = prefect.read_flow_run(tracked.data.tags["prefect_flow_run_id"])
     assert flow_run.state.is_completed()
     names = {item.path for item in client.list_artifacts(made.result.run.run_id)}
-    assert {"summary.json", "report.md", "quality.png", "protected_contact_sheet.png"} <= names
+    assert {"summary.json", "report.html", "quality.png", "protected_contact_sheet.png"} <= names
     assert "contact_sheet.png" not in names
 
 

@@ -52,11 +52,11 @@ def log_version(store: Path, *, version: str, parent: str | None, flow_run: str,
     """Log an evaluation as the flow does."""
     folder = store / "5_evaluated" / version
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("summary.json", "report.md"):
+    for name in ("summary.json", "report.html"):
         (folder / name).write_text("numbers")
     summary = GallerySummary(
         counts={"protected": 5}, metrics={"ssim_d": ssim_d, "lpips_d": None}, broken_limits=(), notes=(),
-        folder=str(folder), report="", owner_contact_sheet=None, files_for_tracking=(),
+        folder=str(folder), report=str(folder / "report.html"), owner_contact_sheet=None, files_for_tracking=(),
     )  # fmt: skip
     run = log_evaluation(
         place=place_of(store, version), key_id=NEW, summary=summary, settings={"protect": {"steps": 3}},

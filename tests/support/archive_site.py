@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import re
 import socket
 import tarfile
@@ -21,6 +22,10 @@ from avih.images import encode_png
 
 PICTURE = encode_png(np.random.default_rng(2023).integers(0, 256, (24, 24, 3), dtype=np.uint8))
 
+ABOUT = {
+    "name": "faces", "title": "Drawn faces", "layout": "image_folder", "contains": "Drawn faces.",
+    "licence": "For everybody who asks.", "citation": "Nobody (2026): Drawn faces.", "by_hand": "Ask the makers.",
+}  # fmt: skip
 FILES = {"faces/Ann/Ann_0001.png": PICTURE, "faces/Bea/Bea_0001.png": PICTURE, "README": b"read me"}
 
 
@@ -143,3 +148,22 @@ def closed_address():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}/faces.archive"
+
+
+def write_card(folder, content, address, **changes):
+    """Write a card of one's own for an archive of ``faces/`` into ``folder``, and return its path."""
+    card = card_for(content, address, **changes)
+    lines = [f"{name} = {json.dumps(value)}" for name, value in ABOUT.items()]
+    archive = card.archives[0].model_dump(exclude_none=True)
+    lines += ["[[archives]]", *(f"{name} = {json.dumps(value)}" for name, value in archive.items())]
+    folder.mkdir(exist_ok=True)
+    path = folder / "faces.toml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def drawn_tar(folder, faces):
+    """Return a tar of drawn faces, one folder per person; the photos also go into ``folder``."""
+    faces.write(folder)
+    photos = sorted(path for path in folder.rglob("*") if path.is_file())
+    return make_tar({f"faces/{path.relative_to(folder)}": path.read_bytes() for path in photos})

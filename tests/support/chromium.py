@@ -65,9 +65,10 @@ class Chromium:
             picture.crop((0, 0, width, height)).save(file)
         return file
 
-    def dom(self, page: Path) -> str:
-        """Return the page as the browser understood it."""
-        return self._run("--dump-dom", page=page)
+    def dom(self, page: Path, *, query: str = "") -> str:
+        """Return the page as the browser understood it; with a query, after its scripts had time."""
+        options = ("--virtual-time-budget=20000",) if query else ()
+        return self._run("--dump-dom", *options, page=page, query=query)
 
     def laid(self, page: Path, *, widths: Sequence[int]) -> list[Laid]:
         """Tell how a page lies in frames of these widths, with all that can be unfolded unfolded."""
@@ -89,13 +90,13 @@ class Chromium:
         )
         return wrapper
 
-    def _run(self, *options: str, page: Path) -> str:
+    def _run(self, *options: str, page: Path, query: str = "") -> str:
         command = [
             self.program,
             *OPTIONS,
             f"--user-data-dir={self.folder / 'profile'}",
             *options,
-            page.as_uri(),
+            f"{page.as_uri()}{query}",
         ]
         return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True).stdout
 
