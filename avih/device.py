@@ -46,11 +46,11 @@ def chosen_device(wanted: str | None = None) -> torch.device:
 
 def machine_name(device: torch.device) -> str:
     """Name what computes, so that a time is compared with times of the same machine only."""
-    host = f"{_cpu_model()}, {torch.get_num_threads()} threads"
+    host = f"{cpu_model()}, {torch.get_num_threads()} threads"
     return f"{torch.cuda.get_device_name(device)} ({host})" if device.type == "cuda" else host
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
     """Return the CPU's name as the system gives it, or its architecture where it gives none."""
     if CPU_FACTS.is_file():
         for line in CPU_FACTS.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -1,15 +1,14 @@
 """What a benchmark ran on, in plain values: figures without it compare with nothing. And where it prints."""
 
 import platform
-from pathlib import Path
 
 import torch
 from rich.console import Console
 
+from avih.device import cpu_model
+
 WIDTH_OF_FILES = 160  # characters of a table that goes into a file
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-CPU_FACTS = Path("/proc/cpuinfo")
 
 
 def describe_machine(device: torch.device | str = "cpu") -> dict[str, str | int]:
@@ -28,15 +27,6 @@ def describe_machine(device: torch.device | str = "cpu") -> dict[str, str | int]
         facts["gpu_memory_bytes"] = torch.cuda.get_device_properties(chosen).total_memory
         facts["cudnn"] = int(torch.backends.cudnn.version() or 0)
     return facts
-
-
-def cpu_model() -> str:
-    """Return the CPU's name as the system gives it, or its architecture where it gives none."""
-    if CPU_FACTS.is_file():
-        for line in CPU_FACTS.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def synchronise(device: torch.device | str) -> None:

@@ -1,9 +1,10 @@
 """What every dry run checks as the job itself would: the passphrase, the gallery's lock, the weights at hand."""
 
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlparse
 
-from avih.keys import Vault, find_passphrase
+from avih.keys import LeakBudget, Vault, find_passphrase
 from avih.naming import Store
 from avih.recognisers import read_card
 from avih.recognisers.load import brings_weights
@@ -11,6 +12,8 @@ from tasks import opened
 from tasks.gallery_lock import GalleryBusy
 from tasks.records import RecogniserChoice
 from tasks.status_parts import Lock, read_lock
+
+FETCHED_FIRST: Final = "the recogniser's weights would be fetched first"
 
 
 def check_passphrase(store: Store) -> None:
@@ -48,6 +51,12 @@ def _told(lock: Lock) -> str:
     if not lock.purpose:
         return "a process that has just begun"
     return f"{lock.purpose} by process {lock.pid} on {lock.host} since {lock.since}"
+
+
+def budget_left(store: Store, key_id: str) -> int:
+    """Return how many more pictures a key may protect."""
+    budget = LeakBudget(store.keys, key_id)
+    return max(0, budget.limit() - budget.used())
 
 
 def fingerprint_at_hand(choice: RecogniserChoice, store: Store) -> str | None:

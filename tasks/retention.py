@@ -41,6 +41,7 @@ def remove_old_versions(*, store: Store, gallery: str, keep: int) -> list[str]:
     removed = old_versions(history, store.versions(gallery), current=current.version, keep=keep)
     for version in removed:
         remove_version(store=store, gallery=gallery, version=version)
+    _remove_empty(store, gallery)
     return removed
 
 
@@ -53,6 +54,16 @@ def remove_version(*, store: Store, gallery: str, version: str) -> None:
     _remove(store.attacked(gallery=gallery, version=version))
     _remove(store.folder("audited", gallery=gallery, version=version))
     _remove(store.folder("index", gallery=gallery, version=version))
+
+
+def _remove_empty(store: Store, gallery: str) -> None:
+    """Remove keys' folders without a version: a kill may have come between a version and its key's folder."""
+    for stage in ("protected", "evaluated"):
+        root = store.gallery_root(stage, gallery)
+        for folder in root.iterdir() if root.is_dir() else ():
+            if folder.is_dir():
+                with contextlib.suppress(OSError):  # it has versions
+                    folder.rmdir()
 
 
 def _remove(folder: Path) -> None:

@@ -8,14 +8,21 @@ from avih.datasets.registry import check_source
 from avih.evaluation.summary import Limits
 from avih.index_file import shard_sizes
 from avih.indexing import IndexRecord
-from avih.keys import KeyStore, LeakBudget
+from avih.keys import KeyStore
 from avih.naming import ShardAddress, Store
 from avih.photo_tables import PhotoTables
 from avih.recognisers import read_card
 from avih.settings import RunnerSettings, RunSettings
 from avih.shards import WITH_SAMPLE, read_done, read_rows, shard_state
 from tasks.audit_policy import read_policy
-from tasks.dry_checks import check_free, check_passphrase, fingerprint_at_hand, holder
+from tasks.dry_checks import (
+    FETCHED_FIRST,
+    budget_left,
+    check_free,
+    check_passphrase,
+    fingerprint_at_hand,
+    holder,
+)
 from tasks.index_source import count_photos, index_source
 from tasks.key_choice import fitting_key, key_in_use
 from tasks.progress import begin
@@ -161,14 +168,14 @@ def _of_index(
     done = _done(place, key_id, settings, fingerprint)
     counts = {"added": indexed.added, "changed": indexed.changed, "removed": indexed.removed}
     left = indexed.photos - sum(done.values())
-    notes = [] if fingerprint else ["the recogniser's weights would be fetched first"]
+    notes = [] if fingerprint else [FETCHED_FIRST]
     found = standing(store=store, gallery=gallery, settings=settings, recogniser=fingerprint or "")
     if found is not None and current is not None and fingerprint and found.run.key_id == key_id:
         if found.anew and left:
             notes.append(f"nothing of {found.run.version} is taken over: {found.anew}")
         elif not found.anew:  # what did not change is taken over
             left = min(left, indexed.added + indexed.changed)
-    if key_id and left and left > (room := _room(store, key_id)):
+    if key_id and left and left > (room := budget_left(store, key_id)):
         notes.append(
             f"the leak budget of key {key_id} has room for {room} pictures: rotation may be due first"
         )
@@ -218,11 +225,6 @@ def _done(place: Place, key_id: str | None, settings: RunSettings, fingerprint: 
         else:
             done[number] = size
     return done
-
-
-def _room(store: Store, key_id: str) -> int:
-    budget = LeakBudget(store.keys, key_id)
-    return max(0, budget.limit() - budget.used())
 
 
 def _audit(store: Store, gallery: str, version: str, notes: list[str]) -> tuple[str, ...]:

@@ -6,13 +6,19 @@ from pathlib import Path
 from avih.errors import IntegrityError, UsageError
 from avih.evaluation.lpips_metric import Lpips
 from avih.evaluation.summary import COUNTED
-from avih.keys import KeyStore, LeakBudget
+from avih.keys import KeyStore
 from avih.recovery import check_recovery
 from avih.settings import Recovery
 from avih.shards import WITH_SAMPLE, read_done, read_rows, shard_state
 from tasks import opened
 from tasks.drill_gallery import check_comparable
-from tasks.dry_checks import check_free, check_passphrase, fingerprint_at_hand
+from tasks.dry_checks import (
+    FETCHED_FIRST,
+    budget_left,
+    check_free,
+    check_passphrase,
+    fingerprint_at_hand,
+)
 from tasks.evaluate_shard import evaluated_address, measured_from
 from tasks.originals import aligned_address
 from tasks.protect_shard import protected_address
@@ -80,11 +86,11 @@ def would_protect(*, record: RunRecord, place: Place, shards: Sequence[int]) -> 
             missing[number] = aligned.samples
     if missing:
         KeyStore(place.folder.keys).require(record.key_id, purpose="protect")
-    budget, notes = LeakBudget(place.folder.keys, record.key_id), []
-    if (room := budget.limit() - budget.used()) < sum(missing.values()):
+    notes = []
+    if (room := budget_left(place.folder, record.key_id)) < sum(missing.values()):
         notes.append(f"the leak budget of key {record.key_id} has room for {room} pictures: rotate first")
     if fingerprint is None:
-        notes.append("the recogniser's weights would be fetched first")
+        notes.append(FETCHED_FIRST)
     return WouldMake(
         gallery=place.gallery, version=place.version, key_id=record.key_id, shards=len(shards),
         shards_to_make=len(missing), pictures=sum(missing.values()), notes=tuple(notes),

@@ -59,14 +59,14 @@ class VeilSettings(Frozen):
 
     steps: Count = Field(100, description="Gradient steps per veil.")
     step_size: float = Field(0.01, gt=0, le=1, description="Sign step, in units of the pixel range.")
-    momentum: float = Field(1.0, ge=0, le=1, description="Decay mu of the past gradients (002: 1).")
+    momentum: float = Field(1.0, ge=0, le=1, description="Decay mu of the past gradients (the paper: 1).")
     alpha: float = Field(
-        ALPHA, gt=0, lt=1, description="Share of the photo in the stored picture (002: 0.2)."
+        ALPHA, gt=0, lt=1, description="Share of the photo in the stored picture (the paper: 0.2)."
     )
     feature_weight: float = Field(1.0, ge=0, description="Weight of the distance from the feature hull.")
     visual_weight: float = Field(2.0, ge=0, description="Weight lambda of the visual distance, made large.")
     variance_weight: float = Field(0.05, ge=0, description="Weight mu of the block variance.")
-    block_size: Count = Field(3, description="Side of a block in pixels (002: 3).")
+    block_size: Count = Field(3, description="Side of a block in pixels (the paper: 3).")
     block_stride: Count = Field(1, description="Pixels from one block to the next.")
     intra: Intra = Field("centred", description="Equation 10: centred on the block means, or as printed.")
     start: Start = Field(

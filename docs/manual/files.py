@@ -2,18 +2,22 @@
 
 import re
 from pathlib import Path
+from typing import Final
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+from docs.manual.links import relinked
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PAGE: Final = "reference/files.md"
 INTRODUCTION = """# Files and columns
 
-The store has one folder per stage, in the order of the data's way. Everything is a standard format: tar
-(WebDataset), Parquet, JSON, PNG; how files are sealed is said below. From the pages in `data/`, which tests
-compare with what is written.
+Everything is a standard format: tar (WebDataset), Parquet, JSON, PNG; how files are sealed is said below. From
+the pages in `data/`; tests compare their columns with what is written.
 
 """
 
 
 def files_page() -> str:
-    """Return the page: the README of every stage, one heading lower."""
-    pages = (path.read_text(encoding="utf-8") for path in sorted(DATA.glob("[0-9]_*/README.md")))
+    """Return the page: what the store is, and the README of every stage, one heading lower."""
+    names = ("data/README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("data/[0-9]_*/README.md")))
+    pages = (relinked((ROOT / name).read_text(encoding="utf-8"), file=name, page=PAGE) for name in names)
     return INTRODUCTION + "\n".join(re.sub(r"^#", "##", page, flags=re.MULTILINE) for page in pages)

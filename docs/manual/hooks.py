@@ -7,6 +7,7 @@ from mkdocs.structure.files import File, Files
 
 from docs.manual.commands import commands_page
 from docs.manual.exit_codes import exit_codes_page
+from docs.manual.files import PAGE as FILES_PAGE
 from docs.manual.files import files_page
 from docs.manual.links import COPIED, relinked
 from docs.manual.settings import settings_page
@@ -15,7 +16,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 MADE: Final = {
     "reference/commands.md": commands_page,
     "reference/exit-codes.md": exit_codes_page,
-    "reference/files.md": files_page,
+    FILES_PAGE: files_page,
     "reference/settings.md": settings_page,
 }
 

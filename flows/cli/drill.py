@@ -4,15 +4,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avih.evaluation.report import figure_text
 from flows.cli.dry import nothing_changed
 from flows.cli.main import QUALITY, REFUSED, app, prepare_flows
 from flows.cli.options import (
-    CurrentVersionOption,
     DebugOption,
     DryRunOption,
     GalleryArgument,
     JsonOption,
     StoreOption,
+    VersionOption,
 )
 from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars, table
 
@@ -29,7 +30,7 @@ def drill(
         typer.Option(min=-1, max=1, help="SSIM_d that each picture must reach.",
                      show_default="the version's limit of its evaluation"),
     ] = None,
-    version: CurrentVersionOption = None,
+    version: VersionOption = None,
     dry_run: DryRunOption = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -83,7 +84,7 @@ def _show(record: "DrillRecord") -> None:
     of = f"{record.gallery} {record.version}"
     facts: dict[str, Any] = {
         "drawn": f"{record.sample} of {record.protected} protected pictures",
-        "SSIM_d, mean / lowest": f"{_figure(record.mean_ssim_d)} / {_figure(record.lowest_ssim_d)}",
+        "SSIM_d, mean / lowest": f"{figure_text(record.mean_ssim_d)} / {figure_text(record.lowest_ssim_d)}",
         "threshold": f"{record.threshold:g}" + (" and equal in every byte" if record.exact else ""),
         "below it": len(record.below),
         "not recovered": len(record.not_recovered),
@@ -102,7 +103,3 @@ def _show(record: "DrillRecord") -> None:
             "from those, and the first originals are no longer there to compare with.",
             soft_wrap=True,
         )
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

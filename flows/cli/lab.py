@@ -11,12 +11,12 @@ from flows.cli.dry import nothing_changed
 from flows.cli.gallery import gallery_app
 from flows.cli.main import QUALITY, app, prepare_flows
 from flows.cli.options import (
-    CurrentVersionOption,
     DebugOption,
     DryRunOption,
     GalleryArgument,
     JsonOption,
     StoreOption,
+    VersionOption,
 )
 from flows.cli.output import clean_stdout, console, err, explained, print_json, progress_bars, table
 from flows.cli.reproduce import Told
@@ -32,7 +32,7 @@ ATTACKS = ("attack", "verdict", "named", "prior", "SSIM", "SSIM over prior", "se
 @app.command()
 def lab(
     gallery: GalleryArgument,
-    version: CurrentVersionOption = None,
+    version: VersionOption = None,
     profile: Annotated[
         str,
         typer.Option(help="quick (minutes) or full (hours).", autocompletion=complete_words("quick", "full")),

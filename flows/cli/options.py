@@ -21,16 +21,14 @@ GalleryArgument = Annotated[
 GalleryOption = Annotated[
     str, typer.Option("--gallery", help="Name of the gallery.", autocompletion=complete_galleries)
 ]
+# What ``tasks.run_record.load_run`` takes where no version is named.
 VersionOption = Annotated[
     str | None,
     typer.Option(
-        "--version", help="Gallery version.", show_default="newest", autocompletion=complete_versions
-    ),
-]
-CurrentVersionOption = Annotated[
-    str | None,
-    typer.Option(
-        "--version", help="Gallery version.", show_default="current", autocompletion=complete_versions
+        "--version",
+        help="Gallery version.",
+        show_default="current; the newest before one is live",
+        autocompletion=complete_versions,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]

@@ -1,4 +1,4 @@
-"""``avih plan``: what a run would take, from a calibration of seconds; nothing is protected or stored."""
+"""``avih plan``: what a run would take, from a calibration of seconds; no gallery is made."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -79,7 +79,7 @@ def plan(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Say what avih run would take: images, steps, hours and money. Makes no gallery and needs no passphrase.
+    """Say what avih run would take: images, steps, hours and money; for the method avih. Needs no passphrase.
 
     Example: avih plan --source photos/ --recogniser mobilefacenet --weights W.safetensors --price 2.50
     """

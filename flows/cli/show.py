@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.main import app, prepare_flows
-from flows.cli.options import DebugOption, GalleryArgument, StoreOption
+from flows.cli.options import DebugOption, GalleryArgument, StoreOption, VersionOption
 from flows.cli.output import err, explained
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ TIME = re.compile(r"T(\d\d:\d\d):\d\d\+00:00")
 @app.command()
 def show(
     gallery: GalleryArgument,
-    version: Annotated[
-        str | None, typer.Option("--version", help="Gallery version.", show_default="current")
-    ] = None,
+    version: VersionOption = None,
     recovered: Annotated[
         bool,
         typer.Option(

@@ -8,7 +8,7 @@ import pytest
 
 from avih.naming import Store
 from avih.settings import EvaluateSettings, IndexSettings, KeySettings, RunSettings
-from small_audit import copied, light_gallery
+from small_audit import copied, from_source, light_gallery
 from small_methods import Gallery
 from small_source import write_source
 from tasks import opened
@@ -95,3 +95,10 @@ def light(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Gal
 def own(light: Gallery, tmp_path: Path) -> Gallery:
     """A copy of the light gallery to change at will."""
     return copied(light, tmp_path)
+
+
+@pytest.fixture
+def small(own: Gallery) -> Made:
+    """The light gallery where only the order of things counts, with a source that may change."""
+    from_source(own, str(own.photos))
+    return Made(own.store.root, own.photos, own.result)

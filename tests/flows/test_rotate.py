@@ -79,36 +79,36 @@ def test_a_rotation_gives_new_key_new_nonces_and_retires_the_old_key(copy, monke
     }
 
 
-def test_the_night_after_a_rotation_goes_on_with_the_new_key(copy):
+def test_the_night_after_a_rotation_goes_on_with_the_new_key(small):
     from avih.datasets.synthetic import SyntheticFaces
 
-    done = rotate(copy)
-    SyntheticFaces(persons=1, photos_per_person=1, first_person=61).write(copy.source)
-    night = nightly(copy)
+    done = rotate(small)
+    SyntheticFaces(persons=1, photos_per_person=1, first_person=61).write(small.source)
+    night = nightly(small)
     assert (night.version, night.added, night.made.key_id) == ("v0003", 1, done.new_key)
-    before, after = pictures(copy, "v0002", done.new_key), pictures(copy, "v0003", done.new_key)
+    before, after = pictures(small, "v0002", done.new_key), pictures(small, "v0003", done.new_key)
     kept = before.file_sha256.dropna()
     assert after.file_sha256[kept.index].equals(kept)
 
 
-def test_old_versions_go_by_policy_and_a_rollback_target_stays(copy):
-    audited = copy.store / "7_audited/people"
+def test_old_versions_go_by_policy_and_a_rollback_target_stays(small):
+    audited = small.store / "7_audited/people"
     (audited / "v0001").mkdir(parents=True)
     (audited / "of-the-gallery").touch()
-    rotate(copy)
-    done = rotate(copy)
+    rotate(small)
+    done = rotate(small)
     assert [path.name for path in audited.iterdir()] == ["of-the-gallery"]
-    assert done.version == "v0003" and Store(copy.store).versions("people") == ["v0002", "v0003"]
-    assert not list((copy.store / "4_protected/people" / copy.result.key_id).glob("v0001"))
-    assert rotate(copy, policy=RotationPolicy(keep_versions=0)).version == "v0004"
-    assert Store(copy.store).versions("people") == ["v0004"]
+    assert done.version == "v0003" and Store(small.store).versions("people") == ["v0002", "v0003"]
+    assert not list((small.store / "4_protected/people" / small.result.key_id).glob("v0001"))
+    assert rotate(small, policy=RotationPolicy(keep_versions=0)).version == "v0004"
+    assert Store(small.store).versions("people") == ["v0004"]
 
 
-def test_a_compromised_key_is_marked_at_once_and_none_of_its_versions_stays(copy):
-    done = rotate(copy, compromised=True, reason="laptop stolen")
-    assert states(copy)[done.old_key] == "compromised"
-    assert Store(copy.store).versions("people") == ["v0002"]
-    log = (copy.store / "3_keys/log.jsonl").read_text()
+def test_a_compromised_key_is_marked_at_once_and_none_of_its_versions_stays(small):
+    done = rotate(small, compromised=True, reason="laptop stolen")
+    assert states(small)[done.old_key] == "compromised"
+    assert Store(small.store).versions("people") == ["v0002"]
+    log = (small.store / "3_keys/log.jsonl").read_text()
     assert "laptop stolen" in log
 
 
@@ -124,14 +124,14 @@ def test_a_compromised_key_is_marked_at_once_and_none_of_its_versions_stays(copy
     ],
     ids=["too weak", "fail", "warn"],
 )
-def test_what_does_not_pass_does_not_go_live(copy, attack: AttackSettings, told: str):
+def test_what_does_not_pass_does_not_go_live(small, attack: AttackSettings, told: str):
     with pytest.raises(QualityBelowLimits, match=rf"{told}\. v0001 keeps serving"):
-        rotate(copy, attack=attack)
-    assert history(copy).current.version == "v0001"
-    assert states(copy)[copy.result.key_id] == "active"
-    assert sorted(states(copy).values()) == ["active", "deactivated"]
-    assert read_plan(Store(copy.store), "people") is None
-    assert nightly(copy).changed_anything is False
+        rotate(small, attack=attack)
+    assert history(small).current.version == "v0001"
+    assert states(small)[small.result.key_id] == "active"
+    assert sorted(states(small).values()) == ["active", "deactivated"]
+    assert read_plan(Store(small.store), "people") is None
+    assert nightly(small).changed_anything is False
 
 
 def test_a_new_key_that_fails_the_gate_never_becomes_active(copy):
@@ -149,46 +149,46 @@ def test_nothing_is_rotated_before_it_is_due(copy):
     assert done.rotated and "of its budget of" in done.due[0]
 
 
-def test_waiting_for_a_yes_keeps_the_old_version_and_a_rerun_goes_on(copy):
+def test_waiting_for_a_yes_keeps_the_old_version_and_a_rerun_goes_on(small):
     with pytest.raises(NotApproved, match="waits for a yes"):
-        rotate(copy, approve="ask")
-    assert history(copy).current.version == "v0001"
-    plan = read_plan(Store(copy.store), "people")
-    prepared = pictures(copy, "v0002", plan.new_key)
-    done = rotate(copy, approve="auto")
+        rotate(small, approve="ask")
+    assert history(small).current.version == "v0001"
+    plan = read_plan(Store(small.store), "people")
+    prepared = pictures(small, "v0002", plan.new_key)
+    done = rotate(small, approve="auto")
     assert (done.version, done.new_key) == ("v0002", plan.new_key)
-    assert pictures(copy, "v0002", done.new_key).file_sha256.equals(prepared.file_sha256)
+    assert pictures(small, "v0002", done.new_key).file_sha256.equals(prepared.file_sha256)
 
 
-def test_a_night_finishes_an_interrupted_rotation_first(copy, monkeypatch):
+def test_a_night_finishes_an_interrupted_rotation_first(small, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("flows.rotate.go_live", failing)
         with pytest.raises(OSError, match="disk"):
-            rotate(copy)
-    plan = read_plan(Store(copy.store), "people")
-    assert history(copy).current.version == "v0001"
-    monkeypatch.setattr("flows.nightly.rotate_keys", lambda **_: rotate(copy))
-    assert nightly(copy).changed_anything is False
-    assert history(copy).current.key_id == plan.new_key
+            rotate(small)
+    plan = read_plan(Store(small.store), "people")
+    assert history(small).current.version == "v0001"
+    monkeypatch.setattr("flows.nightly.rotate_keys", lambda **_: rotate(small))
+    assert nightly(small).changed_anything is False
+    assert history(small).current.key_id == plan.new_key
 
 
 def failing(*_: object, **__: object) -> None:
     raise OSError("the disk is full")
 
 
-def test_the_nights_go_on_while_a_rotation_waits_which_is_then_too_old(copy):
+def test_the_nights_go_on_while_a_rotation_waits_which_is_then_too_old(small):
     from avih.datasets.synthetic import SyntheticFaces
 
     with pytest.raises(NotApproved):
-        rotate(copy, approve="ask")
-    assert nightly(copy).changed_anything is False
-    SyntheticFaces(persons=1, photos_per_person=1, first_person=61).write(copy.source)
-    night = nightly(copy)
-    assert (night.version, night.made.key_id) == ("v0003", copy.result.key_id)
+        rotate(small, approve="ask")
+    assert nightly(small).changed_anything is False
+    SyntheticFaces(persons=1, photos_per_person=1, first_person=61).write(small.source)
+    night = nightly(small)
+    assert (night.version, night.made.key_id) == ("v0003", small.result.key_id)
     with pytest.raises(AvihError, match="given up; rotate again"):
-        rotate(copy)
-    assert history(copy).current.version == "v0003"
-    assert rotate(copy).version == "v0004" == history(copy).current.version
+        rotate(small)
+    assert history(small).current.version == "v0003"
+    assert rotate(small).version == "v0004" == history(small).current.version
 
 
 def test_a_key_that_another_gallery_uses_stays_active(copy):

@@ -27,7 +27,7 @@ from tasks.records import RecogniserChoice
 from tasks.rotation import RotationPolicy
 from unorchestrated import without_prefect
 
-KILLS = 15  # python -m benchmarks.faults --profile full kills more often
+KILLS = 10  # python -m benchmarks.faults --profile full kills more often
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link"}
 SETTINGS = RunSettings(
     index=IndexSettings(shard_size=3),

@@ -23,6 +23,7 @@ PAGES = tuple(
     )
 )
 ELSEWHERE = re.compile(r"<!-- elsewhere: (?P<reason>.+) -->")
+STAYING = ("show", "server", "dask")
 _VARIABLES = r"(?:[A-Z_][A-Z0-9_]*=\S*\s+)*"
 _AVIH = re.compile(rf"^(?P<set>{_VARIABLES})avih (?P<words>[^|>;&]*)$")
 _END = "---- environment ----"
@@ -116,6 +117,8 @@ class Shell:
 
     def _avih(self, asked: re.Match[str]) -> tuple[int, str]:
         words = self._expanded(asked["words"])
+        stays = words[0] in STAYING and not {"--out", "--dry-run", "--help"} & set(words)
+        assert not stays, f"{words} stays until Ctrl-C: give its block an elsewhere comment"
         own = dict(one.split("=", 1) for one in self._expanded(asked["set"]))
         before = dict(os.environ), Path.cwd()
         opened.forget()
