@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import pytest
 from avih.keys import sealing
 
 if TYPE_CHECKING:
+    from archive_site import Site
     from s3_server import S3Server
     from small_remote import Shared
 
@@ -59,6 +60,16 @@ def prefect_server() -> Iterator[None]:
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
     ):
         yield
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> "Iterator[Callable[..., Site]]":
+    """Serve files over HTTP on loopback: call it with what an address shall answer."""
+    from archive_site import serving
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving() as start:
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from avih.gallery_report.charts import distribution_charts, trend_charts
 from avih.gallery_report.facts import GalleryFacts, Now
 from avih.gallery_report.tables import accounting_table, figures_table
 from avih.html.markup import Html, joined, tag
-from avih.html.page import POLICY, filled
+from avih.html.page import filled
 from avih.html.pictures import png_image
 from avih.html.tables import facts_grid
 
@@ -24,7 +24,6 @@ def page(facts: GalleryFacts) -> str:
     level, verdict = verdict_of(facts)
     broken = tag("ul", *(tag("li", sentence) for sentence in facts.broken)) if facts.broken else Html("")
     parts: dict[str, Html] = {
-        "policy": joined(POLICY),
         "more": style(),
         "title": joined(f"{facts.gallery} {facts.version}: {verdict.lower()}"),
         "gallery": joined(f"{facts.gallery}, version {facts.version}"),

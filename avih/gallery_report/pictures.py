@@ -8,7 +8,7 @@ from typing import Final
 from avih.gallery_report.page import style
 from avih.html.figures import similarity
 from avih.html.markup import Html, joined, tag
-from avih.html.page import POLICY, filled
+from avih.html.page import filled
 from avih.html.pictures import png_image
 
 LEAD: Final = "Every photo of the version in the order of its shards, with what its row says."
@@ -63,7 +63,6 @@ def pictures_page(sheet: Sheet, *, report: str, browse: str) -> str:
     title = f"Photos {sheet.first} to {last} of {sheet.photos}" if sheet.cards else "No photos"
     css = "cards pairs" if sheet.recovered else "cards"
     parts: dict[str, Html] = {
-        "policy": joined(POLICY),
         "more": style(),
         "title": joined(title),
         "report": joined(report),

@@ -11,11 +11,14 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri
 
 
 def filled(template: Path, parts: Mapping[str, Html]) -> str:
-    """Return a page; ``$style`` in its template is the style of all reports.
+    """Return a page with the head and the style of all reports.
 
     Args:
-        template: a file with ``$name`` where a part goes.
-        parts: what goes there, by name; safe as it is.
+        template: a file with the body, and ``$name`` where a part goes.
+        parts: what goes there, by name, safe as it is: ``title``, and ``more`` style if there is some.
     """
-    style = Html(Path(__file__).with_name("style.css").read_text(encoding="utf-8"))
-    return Template(template.read_text(encoding="utf-8")).substitute({"style": style, **parts})
+    head, style = (
+        Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("head.html", "style.css")
+    )
+    page = Template(head + template.read_text(encoding="utf-8"))
+    return page.substitute({"policy": Html(POLICY), "style": Html(style), "more": Html(""), **parts})

@@ -15,6 +15,7 @@ from flows.cli.options import (
     DryRunOption,
     GalleryArgument,
     JsonOption,
+    LpipsOption,
     StoreOption,
     VersionOption,
 )
@@ -48,7 +49,7 @@ def lab(
                      show_default="a classical one, fitted", autocompletion=complete_cards),
     ] = None,
     second_weights: Annotated[Path | None, typer.Option(help="Its weights.")] = None,
-    lpips_backbone: Annotated[Path | None, typer.Option(help="AlexNet weights for LPIPS.")] = None,
+    lpips_backbone: LpipsOption = None,
     show_pictures: Annotated[
         bool,
         typer.Option("--show-pictures",

@@ -1,13 +1,22 @@
 """``avih plan``: what a run would take, from a calibration of seconds; no gallery is made."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.complete import complete_cards, complete_galleries
 from flows.cli.main import app
-from flows.cli.options import DebugOption, JsonOption, StoreOption
+from flows.cli.options import (
+    DebugOption,
+    JsonOption,
+    KeyStepsOption,
+    LayoutOption,
+    LimitOption,
+    NewGalleryOption,
+    PresetOption,
+    RecogniserOption,
+    StoreOption,
+    WeightsOption,
+)
 from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars, table
 
 if TYPE_CHECKING:
@@ -44,33 +53,17 @@ def plan(
     source: Annotated[
         str, typer.Option(help="Folder of photos, dataset:NAME once fetched, or the word synthetic.")
     ],
-    recogniser: Annotated[
-        str,
-        typer.Option(
-            help="Recogniser card: a name (see avih recognisers) or a file.", autocompletion=complete_cards
-        ),
-    ],
-    weights: Annotated[
-        Path | None, typer.Option(help="Weights of the recogniser (.safetensors or .pth).")
-    ] = None,
+    recogniser: RecogniserOption,
+    weights: WeightsOption = None,
     store: StoreOption = None,
-    preset: Annotated[str, typer.Option(help="fast (default) or paper (the papers' method).")] = "fast",
+    preset: PresetOption = "fast",
     recovery: Annotated[
         str | None, typer.Option(help="keyed, sealed or unmixed.", show_default="the preset's")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most photos to take.")] = None,
-    gallery: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the gallery.", show_default="the source's", autocompletion=complete_galleries
-        ),
-    ] = None,
-    layout: Annotated[
-        str, typer.Option(help="auto, lfw, orl, celeba, coco, image_folder, synthetic.")
-    ] = "auto",
-    key_steps: Annotated[
-        int | None, typer.Option(min=1, help="Training steps of a new key's generator.")
-    ] = None,
+    limit: LimitOption = None,
+    gallery: NewGalleryOption = None,
+    layout: LayoutOption = "auto",
+    key_steps: KeyStepsOption = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu or cuda.", show_default="AVIH_DEVICE, else auto")
     ] = None,
@@ -79,7 +72,7 @@ def plan(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Say what avih run would take: images, steps, hours and money; for the method avih. Needs no passphrase.
+    """Say what avih run (method avih) would take: images, steps, hours, money. It needs no passphrase.
 
     Example: avih plan --source photos/ --recogniser mobilefacenet --weights W.safetensors --price 2.50
     """

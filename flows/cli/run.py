@@ -5,10 +5,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.complete import complete_cards, complete_galleries, complete_keys, complete_methods
+from flows.cli.complete import complete_keys, complete_methods
 from flows.cli.dry import leave_like_gates, nothing_changed
 from flows.cli.main import QUALITY, SOME_FAILED, app, prepare_flows
-from flows.cli.options import DebugOption, DryRunOption, JsonOption, StoreOption
+from flows.cli.options import (
+    DebugOption,
+    DryRunOption,
+    JsonOption,
+    KeyStepsOption,
+    LayoutOption,
+    LimitOption,
+    LpipsOption,
+    NewGalleryOption,
+    PresetOption,
+    RecogniserOption,
+    StoreOption,
+    WeightsOption,
+)
 from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars, table
 from flows.cli.runner import (
     AddressOption,
@@ -29,15 +42,8 @@ def run(
     source: Annotated[
         str, typer.Option(help="Folder of photos, dataset:NAME (see avih datasets), or the word synthetic.")
     ],
-    recogniser: Annotated[
-        str,
-        typer.Option(
-            help="Recogniser card: a name (see avih recognisers) or a file.", autocompletion=complete_cards
-        ),
-    ],
-    weights: Annotated[
-        Path | None, typer.Option(help="Weights of the recogniser (.safetensors or .pth).")
-    ] = None,
+    recogniser: RecogniserOption,
+    weights: WeightsOption = None,
     store: StoreOption = None,
     method: Annotated[
         str | None,
@@ -45,7 +51,7 @@ def run(
             help="Protection method, see avih methods.", show_default="avih", autocompletion=complete_methods
         ),
     ] = None,
-    preset: Annotated[str, typer.Option(help="fast (default) or paper (the papers' method).")] = "fast",
+    preset: PresetOption = "fast",
     recovery: Annotated[
         str | None,
         typer.Option(
@@ -60,30 +66,21 @@ def run(
             min=1, help="person_veil, v_uap: photos of a person that may share a veil.", show_default="1"
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most photos to take.")] = None,
-    gallery: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of the gallery.", show_default="the source's", autocompletion=complete_galleries
-        ),
-    ] = None,
-    layout: Annotated[
-        str, typer.Option(help="auto, lfw, orl, celeba, coco, image_folder, synthetic.")
-    ] = "auto",
+    limit: LimitOption = None,
+    gallery: NewGalleryOption = None,
+    layout: LayoutOption = "auto",
     key: Annotated[
         str | None,
         typer.Option(
             help="Key id to protect with.", show_default="the active one", autocompletion=complete_keys
         ),
     ] = None,
-    key_steps: Annotated[
-        int | None, typer.Option(min=1, help="Training steps of a new key's generator.")
-    ] = None,
+    key_steps: KeyStepsOption = None,
     key_pictures: Annotated[
         Path | None, typer.Option(help="Folder of training pictures for a new key.")
     ] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Photos per shard.")] = 64,
-    lpips_backbone: Annotated[Path | None, typer.Option(help="AlexNet weights for LPIPS.")] = None,
+    lpips_backbone: LpipsOption = None,
     runner: RunnerOption = None,
     dask_address: AddressOption = None,
     resource: ResourceOption = None,

@@ -12,6 +12,7 @@ from flows.cli.options import (
     DryRunOption,
     GalleryOption,
     JsonOption,
+    LpipsOption,
     StoreOption,
     VersionOption,
 )
@@ -90,7 +91,7 @@ def evaluate(
     gallery: GalleryOption,
     version: VersionOption = None,
     store: StoreOption = None,
-    lpips_backbone: Annotated[Path | None, typer.Option(help="AlexNet weights for LPIPS.")] = None,
+    lpips_backbone: LpipsOption = None,
     runner: RunnerOption = None,
     dask_address: AddressOption = None,
     resource: ResourceOption = None,

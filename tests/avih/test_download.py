@@ -12,22 +12,10 @@ from archive_site import (
     make_tar,
     make_zip,
     run,
-    serving,
 )
 from avih.datasets import open_source
 from avih.datasets.download import MAX_ATTEMPTS, fetch
 from avih.errors import DownloadFailed
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture
-def serve():
-    with serving() as start:
-        yield start
 
 
 @pytest.mark.parametrize(("make", "kind"), [(make_tar, "tar"), (make_zip, "zip")])

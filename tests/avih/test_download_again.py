@@ -4,20 +4,9 @@ import threading
 
 import pytest
 
-from archive_site import PICTURE, card_for, make_tar, run, serving
+from archive_site import PICTURE, card_for, make_tar, run
 from avih.datasets.download import fetch
 from avih.errors import DownloadFailed, NetworkFailed
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture
-def serve():
-    with serving() as start:
-        yield start
 
 
 def test_a_folder_from_another_download_does_not_pass_for_this_one(serve, tmp_path):

@@ -13,21 +13,9 @@ from archive_site import (
     failure,
     make_tar,
     make_zip,
-    serving,
 )
 from avih.datasets.unpack import unpack
 from avih.errors import DownloadFailed
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture
-def serve():
-    with serving() as start:
-        yield start
 
 
 def special(name, kind, target=""):

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from archive_site import closed_address, drawn_tar, serving, write_card
+from archive_site import closed_address, drawn_tar, write_card
 from avih.datasets import open_source
 from avih.datasets.addresses import Dataset
 from avih.datasets.registry import files_of
@@ -18,17 +18,6 @@ from small_audit import copied, from_source, light_settings
 from small_methods import FACES, Gallery
 from tasks.data_source import open_photos
 from tasks.run_record import load_run
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture
-def serve():
-    with serving() as start:
-        yield start
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Final
 from avih.atomic import write_bytes
 from avih.html.figures import duration, percent
 from avih.html.markup import Html, joined, tag
-from avih.html.page import POLICY, filled
+from avih.html.page import filled
 from avih.html.tables import facts_grid
 from avih.lab.report.pictures import picture_strips
 from avih.lab.report.plots import attack_charts, budget_charts, id_limits
@@ -36,7 +36,6 @@ def page(audit: Audit) -> str:
     result, limits = audit.result, audit.result.limits
     titles = {one.name: one.title for one in result.attacks}
     parts: dict[str, Html] = {
-        "policy": joined(POLICY),
         "title": joined(f"{WORDS[result.verdict]}: {result.gallery} {result.version}"),
         "gallery": joined(f"{result.gallery}, version {result.version}"),
         "level": joined(result.verdict.replace(" ", "-")),
