@@ -1,8 +1,9 @@
 """Flow of the align stage: faces into position, originals sealed."""
 
+import flows.environment  # noqa: F401  # before prefect
+
 from prefect import flow
 
-import flows.environment  # noqa: F401  # before prefect
 from avih.settings import LOCAL, AlignSettings, RunnerSettings
 from flows.shard_runs import ONE_AT_A_TIME, run_shards
 from tasks.align_shard import align_shard

@@ -1,10 +1,11 @@
 """A person's yes before a version goes live, through the pages of Prefect."""
 
+import flows.environment  # noqa: F401  # before prefect
+
 from prefect import pause_flow_run, runtime
 from prefect.input import RunInput
 from pydantic import Field
 
-import flows.environment  # noqa: F401  # before prefect
 from avih.errors import AvihError
 
 WAIT_SECONDS = 7 * 24 * 3600

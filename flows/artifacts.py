@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from prefect.artifacts import create_table_artifact
-
 import flows.environment  # noqa: F401  # before prefect
+
+from prefect.artifacts import create_table_artifact
 
 
 def show_facts(facts: Mapping[str, object], *, key: str, description: str) -> None:

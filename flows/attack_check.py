@@ -1,9 +1,10 @@
 """Flow of the attack check: attack leaked pairs of a key, show the verdict, log the numbers to MLflow."""
 
+import flows.environment  # noqa: F401  # before prefect
+
 from prefect import flow, runtime
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
-import flows.environment  # noqa: F401  # before prefect
 from avih.attack.check import planned_units
 from avih.attack.settings import AttackSettings
 from avih.settings import Recovery

@@ -2,22 +2,23 @@
 
 from typing import Any
 
+import flows.environment  # noqa: F401  # before prefect
+
 from prefect import flow, runtime
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
-import flows.environment  # noqa: F401  # before prefect
 from avih.lab.registry import attacks as known_attacks
 from avih.lab.settings import lab_settings
 from avih.naming import Store
 from flows.alerts import failed
 from flows.shard_runs import as_task
 from tasks.audit_gallery import AuditRecord, audit_gallery, units
+from tasks.audit_subject import data_name, is_drawn
 from tasks.audit_tracking import log_audit
 from tasks.mlflow_runs import TrackedRun
 from tasks.progress import begin
 from tasks.records import RecogniserChoice
 from tasks.run_record import load_run
-from tasks.would_audit import data_name, is_drawn
 
 COLUMNS = ("id_rate", "prior_id_rate", "tar", "ssim", "ssim_advantage")
 

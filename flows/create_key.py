@@ -1,8 +1,9 @@
 """Flow of the key stage: train a generator, where the recovery has one, and seal a new key."""
 
+import flows.environment  # noqa: F401  # before prefect
+
 from prefect import flow
 
-import flows.environment  # noqa: F401  # before prefect
 from avih.key_gate import GateSettings
 from avih.settings import KeySettings, Recovery
 from flows.shard_runs import as_task

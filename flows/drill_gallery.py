@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import flows.environment  # noqa: F401  # before prefect
+
 from prefect import flow, runtime
 
-import flows.environment  # noqa: F401  # before prefect
 from avih.naming import Store
 from flows.alerts import failed
 from flows.artifacts import show_facts

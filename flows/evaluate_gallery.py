@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import flows.environment  # noqa: F401  # before prefect
+
 from prefect import flow, runtime
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
-import flows.environment  # noqa: F401  # before prefect
 from avih.errors import QualityBelowLimits
 from avih.evaluation.lpips_metric import Lpips, Unavailable
 from avih.settings import LOCAL, EvaluateSettings, Recovery, RunnerSettings

@@ -1,8 +1,9 @@
 """Flow of the index stage: which photos belong to the gallery."""
 
+import flows.environment  # noqa: F401  # before prefect
+
 from prefect import flow
 
-import flows.environment  # noqa: F401  # before prefect
 from avih.datasets.addresses import is_dataset
 from avih.indexing import IndexRecord
 from avih.naming import Store

@@ -3,6 +3,7 @@
 from typing import Any
 
 import flows.environment  # noqa: F401  # before prefect
+
 from avih.errors import UsageError
 from avih.naming import Store
 from flows.align_gallery import align_gallery

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import flows.environment  # noqa: F401  # before prefect
+
 from prefect import flow
 
-import flows.environment  # noqa: F401  # before prefect
 from avih.naming import Store
 from avih.settings import RunnerSettings
 from flows.alerts import failed

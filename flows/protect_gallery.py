@@ -1,8 +1,9 @@
 """Flow of the protect stage: veils where persons have them, every aligned face, then the version's manifest."""
 
+import flows.environment  # noqa: F401  # before prefect
+
 from prefect import flow
 
-import flows.environment  # noqa: F401  # before prefect
 from avih.methods.registry import pipeline_of
 from avih.settings import LOCAL, ProtectSettings, RunnerSettings
 from flows.shard_runs import TWO_AT_A_TIME, as_task, run_shards, run_watched

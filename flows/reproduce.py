@@ -1,9 +1,10 @@
 """Flow of the papers' tables: one task per table; one that fails does not keep the others from running."""
 
+import flows.environment  # noqa: F401  # before prefect
+
 from prefect import flow, runtime
 from prefect.artifacts import create_markdown_artifact
 
-import flows.environment  # noqa: F401  # before prefect
 from avih.errors import AvihError
 from avih.reproduction.context import Profile
 from avih.reproduction.registry import chosen

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import flows.environment  # noqa: F401  # before prefect
+
 from prefect import flow, runtime
 
-import flows.environment  # noqa: F401  # before prefect
 from avih.attack.settings import AttackSettings
 from avih.errors import KeyRefused
 from avih.key_gate import GateSettings

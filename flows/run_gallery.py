@@ -1,8 +1,9 @@
 """Flow of the whole job: photos in, protected gallery out, measured, and live if it passes the gates."""
 
+import flows.environment  # noqa: F401  # before prefect
+
 from prefect import flow
 
-import flows.environment  # noqa: F401  # before prefect
 from avih.naming import Store
 from avih.recognisers import read_card
 from avih.settings import RunSettings
@@ -42,9 +43,8 @@ def run_gallery(
     enforce_limits: bool = True,
 ) -> GalleryRun:
     """Index, align, make a key if none is active, protect, evaluate, promote; what is done is kept."""
-    settings = settings or RunSettings()
     template = read_card(recogniser.card).template
-    settings = settings.model_copy(update={"align": settings.align.model_copy(update={"template": template})})
+    settings = (settings or RunSettings()).aligned_to(template)
     check(settings.runner, needs=Needs(store=store))
     with gallery_lock(Store.find(store), gallery, purpose="avih run"):
         indexed = index_gallery(store=store, gallery=gallery, source=source, settings=settings.index)

@@ -10,13 +10,14 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
+import flows.environment  # noqa: F401  # before prefect
+
 from prefect import Task
 from prefect.client.orchestration import get_client
 from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
-import flows.environment  # noqa: F401  # before prefect
 from avih.errors import AvihError
 from avih.settings import RunnerSettings
 from flows.preflight import CONNECT, import_dask, preflight, require_passphrase

@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import flows.environment  # noqa: F401  # before prefect
+
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-import flows.environment  # noqa: F401  # before prefect
 from avih.datasets.registry import files_of
 from avih.disk_errors import may_pass
 from avih.errors import AvihError, NetworkFailed

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from avih.attack.pairs import Pairs, Pictures, lot
+from avih.datasets.registry import SYNTHETIC
 from avih.evaluation.summary import COUNTED
 from avih.lab.subject import Subject
 from avih.recovery import Stored
@@ -16,7 +18,7 @@ from tasks.attack_pairs import read_pairs, shards_of
 from tasks.originals import aligned_address, iter_originals
 from tasks.protect_shard import protected_address
 from tasks.records import Place
-from tasks.run_record import load_run
+from tasks.run_record import RunRecord, load_run
 from tasks.stored import stored_of
 
 
@@ -92,3 +94,13 @@ def _others(place: Place, key_id: str, most: int) -> tuple[tuple[str, ...], Pict
         for image, original in iter_originals(place, number, images=frozenset(persons))
     ]
     return (tuple(person for person, _ in found), np.stack([one for _, one in found])) if found else None
+
+
+def is_drawn(run: RunRecord) -> bool:
+    """Tell whether a gallery shows drawn faces alone, which everybody may see."""
+    return SYNTHETIC in (run.source, run.settings.index.layout)
+
+
+def data_name(run: RunRecord) -> str:
+    """Name the data for readers of the report: the source's last name, never the folder it lies in."""
+    return "drawn faces" if is_drawn(run) else f"photos of {Path(run.source).name}, gallery {run.gallery}"

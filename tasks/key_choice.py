@@ -1,7 +1,7 @@
 """Which key a run protects with, where nobody named one."""
 
 from avih.errors import KeyRefused, UsageError
-from avih.keys import KeyStore
+from avih.keys import KeyRecord, KeyStore
 from avih.naming import Store
 from avih.settings import RunSettings
 from tasks.records import Place
@@ -21,12 +21,16 @@ def key_in_use(place: Place, settings: RunSettings) -> str | None:
     return None
 
 
-def fitting_key(store: str, settings: RunSettings) -> str | None:
-    """Return the newest active key that serves the settings' recovery, if there is one."""
-    keys = KeyStore(Store.find(store).keys)
-    fitting = [
-        record.key_id
-        for record in keys.list()
+def fitting_keys(store: Store, settings: RunSettings) -> list[KeyRecord]:
+    """List the active keys that serve the settings' recovery, the newest last."""
+    return [
+        record
+        for record in KeyStore(store.keys).list()
         if record.state == "active" and record.recovery == settings.protect.recovery
     ]
-    return fitting[-1] if fitting else None
+
+
+def fitting_key(store: str, settings: RunSettings) -> str | None:
+    """Return the newest active key that serves the settings' recovery, if there is one."""
+    fitting = fitting_keys(Store.find(store), settings)
+    return fitting[-1].key_id if fitting else None

@@ -13,6 +13,7 @@ from avih.settings import RunSettings
 from avih.shards import read_done
 from avih.source_changes import ProtectedVersion, SourceChanges, compare_content, compare_names
 from tasks.erased import read_erased
+from tasks.key_choice import fitting_keys
 from tasks.run_record import RunRecord, load_run
 
 LONGEST_READING = 5.0  # seconds; a source that takes longer to read is compared by names only
@@ -104,10 +105,6 @@ def source_changes(
 
 def key_to_use(*, store: Store, found: Standing | None, settings: RunSettings) -> KeyRecord | None:
     """Return the key that a run would use: its version's, else the newest active one that fits; or none."""
-    fitting = {
-        record.key_id: record
-        for record in KeyStore(store.keys).list()
-        if record.state == "active" and record.recovery == settings.protect.recovery
-    }
+    fitting = {record.key_id: record for record in fitting_keys(store, settings)}
     own = fitting.get(found.run.key_id) if found else None
     return own or next(reversed(fitting.values()), None)

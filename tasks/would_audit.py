@@ -1,8 +1,5 @@
 """What an audit by the security lab would do: which attacks, and which of them are answered already."""
 
-from pathlib import Path
-
-from avih.datasets.registry import SYNTHETIC
 from avih.keys import KeyStore
 from avih.lab import registry
 from avih.lab.settings import lab_settings
@@ -11,6 +8,7 @@ from avih.recognisers import read_card
 from tasks import opened
 from tasks.audit_begun import BegunAudit
 from tasks.audit_gallery import about_audit, audit_folder, kept_audit
+from tasks.audit_subject import data_name, is_drawn
 from tasks.dry_checks import check_passphrase
 from tasks.records import RecogniserChoice, Record
 from tasks.run_record import RunRecord
@@ -66,13 +64,3 @@ def would_audit(
         attacks=tuple(one.facts.name for one in chosen), kept=about.attacks if kept else tuple(known),
         verdict=kept.result.verdict if kept else None, report=str(report),
     )  # fmt: skip
-
-
-def is_drawn(run: RunRecord) -> bool:
-    """Tell whether a gallery shows drawn faces alone, which everybody may see."""
-    return SYNTHETIC in (run.source, run.settings.index.layout)
-
-
-def data_name(run: RunRecord) -> str:
-    """Name the data for readers of the report: the source's last name, never the folder it lies in."""
-    return "drawn faces" if is_drawn(run) else f"photos of {Path(run.source).name}, gallery {run.gallery}"

@@ -105,8 +105,7 @@ def would_run(
         SettingsMismatch: what stands was made with other settings.
     """
     check_source(source=source, layout=settings.index.layout, downloads=store.sources)
-    template = read_card(recogniser.card).template
-    settings = settings.model_copy(update={"align": settings.align.model_copy(update={"template": template})})
+    settings = settings.aligned_to(read_card(recogniser.card).template)
     check_passphrase(store)
     check_free(store, gallery)
     if key_id:
@@ -118,14 +117,10 @@ def would_run(
             notes=(f"{source} would be fetched first; how many photos it holds is not known before",),
             **_described(settings, chosen),
         )  # fmt: skip
-    look = _Look(store, gallery, settings.evaluate.limits)
-    begin("index", count_photos(store=store.address, source=source, settings=settings.index))
-    indexed = index_source(
-        store=store.address, gallery=gallery, source=source, settings=settings.index, look=look
-    )
+    indexed, reasons = _indexed(store, gallery, source, settings)
     place = Place(store=store.address, gallery=gallery, version=indexed.version, recogniser=recogniser)
     chosen = key_id or key_in_use(place, settings) or fitting_key(store.address, settings)
-    return _of_index(place, indexed, settings, chosen, tuple(look.reasons))
+    return _of_index(place, indexed, settings, chosen, reasons)
 
 
 def would_change(*, store: Store, gallery: str, runner: RunnerSettings | None = None) -> WouldRun:
@@ -141,16 +136,24 @@ def would_change(*, store: Store, gallery: str, runner: RunnerSettings | None = 
     if plan is not None and plan.approve == "auto":
         notes.append(f"the rotation to {plan.version} that was interrupted would be finished first")
     settings = record.settings
-    look = _Look(store, gallery, settings.evaluate.limits)
-    begin("index", count_photos(store=store.address, source=record.source, settings=settings.index))
-    indexed = index_source(
-        store=store.address, gallery=gallery, source=record.source, settings=settings.index, look=look
-    )
+    indexed, reasons = _indexed(store, gallery, record.source, settings)
     place = record.model_copy(update={"version": indexed.version}).place(store)
     if indexed.version != _current(store, gallery):
         KeyStore(store.keys).require(record.key_id, purpose="protect")
-    would = _of_index(place, indexed, settings, record.key_id, tuple(look.reasons))
+    would = _of_index(place, indexed, settings, record.key_id, reasons)
     return would.model_copy(update={"notes": (*notes, *would.notes)})
+
+
+def _indexed(
+    store: Store, gallery: str, source: str, settings: RunSettings
+) -> tuple[IndexRecord, tuple[str, ...]]:
+    """Index a source in memory alone; return what was found, and what would keep it from going live."""
+    look = _Look(store, gallery, settings.evaluate.limits)
+    begin("index", count_photos(store=store.address, source=source, settings=settings.index))
+    indexed = index_source(
+        store=store.address, gallery=gallery, source=source, settings=settings.index, look=look
+    )
+    return indexed, tuple(look.reasons)
 
 
 def _current(store: Store, gallery: str) -> str | None:

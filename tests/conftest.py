@@ -50,10 +50,10 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """A real Prefect server with a database of its own."""
+    import flows.environment  # noqa: F401
+
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
-
-    import flows.environment  # noqa: F401
 
     with (
         prefect_test_harness(server_startup_timeout=180),

@@ -193,3 +193,7 @@ class RunSettings(Frozen):
     protect: ProtectSettings = ProtectSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     runner: RunnerSettings = RunnerSettings()
+
+    def aligned_to(self, template: str) -> Self:
+        """Return these settings with faces aligned to a template: the recogniser's card decides which."""
+        return self.model_copy(update={"align": self.align.model_copy(update={"template": template})})

@@ -4,9 +4,10 @@ import os
 import sys
 from pathlib import Path
 
+from flows.environment import DEFAULTS
+
 import requests
 
-from flows.environment import DEFAULTS
 from flows.server.processes import Child, family, free_port
 
 HOST = "127.0.0.1"

@@ -1,11 +1,12 @@
 """Everything that a forked process of the product imports, imported once: only the fork server loads this."""
 
+import flows.environment  # noqa: F401
+
 import matplotlib.pyplot  # noqa: F401
 import mlflow  # noqa: F401
 import prefect  # noqa: F401
 import sklearn.discriminant_analysis  # noqa: F401
 
-import flows.environment  # noqa: F401
 import tasks.recover_gallery
 import tasks.verify_store  # noqa: F401
 from flows.cli import (  # noqa: F401  # they register their commands

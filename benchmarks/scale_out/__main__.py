@@ -68,6 +68,7 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # many workers share the cores of this machine
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # another number would give other last bits
     import flows.environment  # noqa: F401  # before prefect
+
     from benchmarks.scale_out.cluster import Machine, cluster
     from benchmarks.scale_out.gallery import compare
     from benchmarks.scale_out.measure import report, rounds

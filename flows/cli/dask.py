@@ -74,6 +74,7 @@ def worker(
         require_passphrase("a Dask worker")
         prepare_flows(place)
         import flows.environment  # noqa: F401  # for the workers: they inherit it
+
         from flows.server.dask import DaskWorkers, run_workers
 
         run_workers(

@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from flows.cli.main import QUALITY
 from flows.cli.output import err, print_json, table
 
 if TYPE_CHECKING:
     from tasks.records import Record
-
-QUALITY = 4
 
 
 def nothing_changed(title: str, would: "Mapping[str, Any] | Record", as_json: bool) -> None:

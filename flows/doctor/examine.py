@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import flows.environment  # noqa: F401  # before prefect
+
 from avih.errors import AvihError
 from avih.naming import Store
 from flows.doctor import files, machine, services

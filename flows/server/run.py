@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from flows.environment import DEFAULTS
+
 import requests
 from prefect.client.orchestration import SyncPrefectClient
 
@@ -17,7 +19,6 @@ import avih
 import flows
 from avih.keys.passphrase import KEY_FILE_VARIABLE, SECRET_VARIABLES
 from avih.naming import Store
-from flows.environment import DEFAULTS
 from flows.server.deploy import FILE, create_pools, deploy_all
 from flows.server.lock import describe, only_one
 from flows.server.ownerless import end_ownerless_runs

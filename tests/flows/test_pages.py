@@ -16,12 +16,11 @@ import typer
 import yaml
 
 from avih.datasets.synthetic import SyntheticFaces
-from avih.evaluation.summary import Limits
 from chromium import chromium
 from command import PASSPHRASE, ROOT
 from flows.cli import complete_app
 from pages import PAGES, Block, Shell, avih_words, blocks_of
-from small_audit import copied
+from small_audit import copied, light_settings
 from small_methods import Gallery
 from small_rotation import ATTACK, GATE
 
@@ -45,8 +44,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     from avih import settings
 
     chosen = settings.preset
-    loose = Limits(ssim_e_max=1, ssim_d_min=-1, cos_mean_min=-1, cos_min_min=-1, accuracy_drop_max=1,
-                   wrong_key_ssim_d_max=1, removed_max=1)  # fmt: skip
+    loose = light_settings().evaluate.limits
 
     def small(*arguments: Any, **more: Any) -> Any:
         made = chosen(*arguments, **more)
