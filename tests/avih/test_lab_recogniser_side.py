@@ -56,8 +56,14 @@ def lab_with(protected, again=None, *, pairs=None):
     """A lab on which hiding again is as cheap as the stored pictures themselves."""
     lab = lab_of(subject_of(protected, pairs=pairs), SETTINGS)
     hidden = lab.subject.pairs.with_inputs(protected if again is None else again)
-    key = SimpleNamespace(hide=lambda chosen: hidden.named(chosen.images))
-    return replace(lab, scheme=SimpleNamespace(key=lambda number: key))
+    key = SimpleNamespace(secret=bytes(32), stored={})
+
+    def hide(chosen):
+        for image, pixels in zip(chosen.images, hidden.named(chosen.images).protected, strict=True):
+            key.stored[image] = SimpleNamespace(pixels=pixels, nonce="")
+
+    key.hide = hide
+    return replace(lab, scheme=SimpleNamespace(key=lambda number: key, cheap=False))
 
 
 @pytest.fixture(scope="module")

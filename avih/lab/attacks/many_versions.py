@@ -1,7 +1,7 @@
 """Attack 6: many protected versions of one picture, as rotations and repeated runs leave them behind."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -49,14 +49,15 @@ def run(lab: Lab) -> Iterator[Guess | Finding]:
     """Combine versions under different keys, then versions under one key."""
     kind = kind_of_lab_keys(lab)
     yield from _guesses(lab, _of_several_keys(lab), kind)
-    if _alike_under_one_key(lab):
+    copies = _of_one_key(lab)
+    if copies is None:
         yield Finding(
             "versions under one key",
             {"differ": 0.0},
             "A picture comes out the same in every version under one key: there is nothing to combine.",
         )
     else:
-        yield from _guesses(lab, _of_one_key(lab), kind)
+        yield from _guesses(lab, copies, kind)
 
 
 def _of_several_keys(lab: Lab) -> _Copies:
@@ -69,13 +70,20 @@ def _of_several_keys(lab: Lab) -> _Copies:
     return _Copies("different keys", targets, leaked, sizes, sizes if _thorough(lab) else sizes[-1:])
 
 
-def _of_one_key(lab: Lab) -> _Copies:
-    """Hide the same originals again and again under the first lab key, with other nonces and starts."""
+def _of_one_key(lab: Lab) -> _Copies | None:
+    """Hide the same originals again and again under the first lab key, with other nonces and starts.
+
+    None where a version is the same picture again, as under a veil or a block cipher.
+    """
     sizes = sorted({size for size in lab.settings.versions if size > 1})
     trained = sizes if _thorough(lab) else sizes[:1]
     few = few_targets(lab)
     own = lab.first(lab.leaked, len(few))
-    both = [_version(lab, joined([few, own]), turn) for turn in range(max(sizes, default=1))]
+    both: list[Pairs] = []
+    for turn in range(max(sizes, default=1)):
+        both.append(_version(lab, joined([few, own]), turn))
+        if turn == 1 and np.array_equal(both[0].protected, both[1].protected):
+            return None
     targets, leaked = ([one.named(part.images) for one in both] for part in (few, own))
     return _Copies("one key", targets, leaked, sizes, trained)
 
@@ -89,14 +97,8 @@ def _version(lab: Lab, pairs: Pairs, turn: int) -> Pairs:
     if turn == 0:
         return hidden_under(lab, 1, pairs)
     lab.tell(f"{len(pairs)} pictures under lab key 1, version {turn + 1}")
-    return lab.scheme.key(1).hide(pairs, version=f"lab-{turn + 1}")
-
-
-def _alike_under_one_key(lab: Lab) -> bool:
-    """Tell whether a version is the same picture again, as under a veil or a block cipher."""
-    one = lab.first(lab.targets, 1)
-    first, second = _version(lab, one, 0), _version(lab, one, 1)
-    return np.array_equal(first.protected, second.protected)
+    apart = replace(lab.scheme.key(1), stored={})  # the first version stays what lies under the key
+    return apart.hide(pairs, version=f"lab-{turn + 1}")
 
 
 def _guesses(lab: Lab, copies: _Copies, kind: Kind | None) -> Iterator[Guess]:

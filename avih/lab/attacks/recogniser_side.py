@@ -15,6 +15,7 @@ from avih.attack.pairs import Pictures
 from avih.errors import UsageError
 from avih.evaluation.metrics import Floats, unit_rows
 from avih.lab.attack import AttackFacts, Finding, Guess, Result
+from avih.lab.attacks.cross_key_network import few_targets, hidden_under
 from avih.lab.lab import Lab
 from avih.lab.tools.inversion import (
     Canvas,
@@ -82,7 +83,7 @@ def _fitted(lab: Lab) -> Guess:
 def _linked(lab: Lab) -> Iterator[Finding]:
     """Hide a few targets under a key of the lab's own, and look for them among all stored pictures."""
     stored = lab.subject.pairs
-    again = lab.scheme.key(1).hide(lab.first(lab.targets, lab.settings.fit_pictures))
+    again = hidden_under(lab, 1, few_targets(lab))
     rows = [stored.images.index(image) for image in again.images]
     persons = np.array(stored.persons)
     recogniser = lab.subject.recogniser
