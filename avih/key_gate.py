@@ -227,7 +227,8 @@ def _protect(
 ) -> list[Protected]:
     method = METHODS.get(key.recovery, AVIH)
     chosen = {"rule": "closing", "steps": settings.steps} if method == AVIH else {}
-    choices = ProtectSettings.model_validate({"method": method, "recovery": key.recovery} | chosen)
+    asked = {"method": method, "recovery": key.recovery} | chosen
+    choices = ProtectSettings.model_validate(asked).for_few(len(pictures))
     work = Work(key.secret, key.generator, recogniser, choices, GATE_VERSION, veils=NoiseVeils(key.secret))
     names = _names(len(pictures))
     portraits = (Portrait(name, name, picture) for name, picture in zip(names, pictures, strict=True))

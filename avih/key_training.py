@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from avih.generators import build_generator
 from avih.generators.codec import CodecGenerator, encode_images
-from avih.generators.resnet import PatchDiscriminator
+from avih.generators.resnet import PatchDiscriminator, told_as
 from avih.key_pictures import PictureSampler
 from avih.precision import resolve
 from avih.settings import KeySettings
@@ -119,7 +119,7 @@ class _Training:
         if judge is not None and self.judge_optimiser:
             self.judge_optimiser.zero_grad()
             with self._format():
-                judge_loss = _judge_loss(judge, pictures, outputs.detach())
+                judge_loss = judge.loss(inputs=pictures, true=pictures, false=outputs.detach())
             judge_loss.backward()
             self.judge_optimiser.step()
         l1 = functional.l1_loss(outputs, pictures)
@@ -129,7 +129,7 @@ class _Training:
         if judge is not None:
             with self._format():
                 verdict = judge(pictures, outputs)
-            loss = loss + settings.adversarial_weight * _cross_entropy(verdict, real=True)
+            loss = loss + settings.adversarial_weight * told_as(verdict, real=True)
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0 if judge is None else 1e9)
@@ -188,17 +188,6 @@ def _identity_pass(generator: nn.Module, pictures: Tensor, noise_levels: float) 
         code = (encode_images(pictures) * 255).round() / 255
         return generator.decode(code + strength * torch.randn_like(code))
     return generator(pictures + strength * torch.randn_like(pictures))
-
-
-def _cross_entropy(logits: Tensor, *, real: bool) -> Tensor:
-    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
-
-
-def _judge_loss(judge: PatchDiscriminator, pictures: Tensor, outputs: Tensor) -> Tensor:
-    return (
-        _cross_entropy(judge(pictures, pictures), real=True)
-        + _cross_entropy(judge(pictures, outputs), real=False)
-    ) / 2
 
 
 def structural_similarity(first: Tensor, second: Tensor) -> Tensor:

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from avih.batched import Portions, join, move, select
+from avih.best_so_far import Best
 from avih.criteria import Criterion
 from avih.errors import UsageError
 from avih.losses import Objective
-from avih.steps import StepRule, per_image
+from avih.steps import StepRule
 
 LEVELS = 255.0
 
@@ -87,47 +88,6 @@ def round_to_levels(images: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Best:
-    """The best stored image so far of each run, how old the run is, and whether it is good enough."""
-
-    images: Tensor
-    losses: Tensor
-    steps: Tensor
-    ages: Tensor
-    good: Tensor
-    terms: dict[str, Tensor]
-
-    @classmethod
-    def begin(cls, start: Tensor, names: Iterable[str]) -> "_Best":
-        """Nothing was looked at yet."""
-        worst = start.new_full((len(start),), torch.inf)
-        zeros = torch.zeros(len(start), dtype=torch.long, device=start.device)
-        return cls(start, worst, zeros, zeros, zeros.bool(), {name: worst * torch.nan for name in names})
-
-    def look(
-        self, images: Tensor, loss: Tensor, terms: dict[str, Tensor], good: Tensor, *, most: int
-    ) -> "_Best":
-        """Take over what is better than before, unless the run is over: good enough, or ``most`` steps old."""
-        going_on = ~self.over(most)
-        good, ages = good & going_on, self.ages + going_on
-        # An image that is good enough leaves now, so this is its result even if its loss was once lower.
-        better = ((loss < self.losses) & going_on) | good
-        held = {name: torch.where(better, terms[name], value) for name, value in self.terms.items()}
-        return _Best(
-            images=torch.where(per_image(better), images, self.images),
-            losses=torch.where(better, loss, self.losses),
-            steps=torch.where(better, ages, self.steps),
-            ages=ages,
-            good=self.good | good,
-            terms=held,
-        )
-
-    def over(self, most: int) -> Tensor:
-        """Say which runs are over."""
-        return self.good | (self.ages >= most)
-
-
-@dataclass(frozen=True)
 class _Runs:
     """The images in the batch: everything here has one row per image."""
 
@@ -136,7 +96,7 @@ class _Runs:
     objective: Objective
     rule: StepRule
     movable: Tensor
-    best: _Best
+    best: Best
     seconds: Tensor
 
     def step(self, stop: Criterion, *, most: int, portions: Portions) -> "_Runs":
@@ -225,7 +185,7 @@ class Loop:
             objective=job.objective,
             rule=self.rule.start(start),
             movable=job.movable,
-            best=_Best.begin(start, (term.name for term in job.objective.terms)),
+            best=Best.begin(start, (term.name for term in job.objective.terms)),
             seconds=torch.zeros(1, dtype=torch.float64),
         )
         return move(runs, self.device) if self.device else runs

@@ -14,7 +14,7 @@ from avih.acceleration import for_gradients
 from avih.attack.pairs import Pairs, Pictures
 from avih.attack.settings import AttackSettings
 from avih.errors import UsageError
-from avih.generators.resnet import PatchDiscriminator, ResnetGenerator
+from avih.generators.resnet import PatchDiscriminator, ResnetGenerator, told_as
 from avih.images import to_pixels, to_tensor
 from avih.key_training import structural_similarity
 from avih.precision import InPrecision, resolve
@@ -158,11 +158,10 @@ class _Training:
             loss = loss + settings.identity_weight * (1 - alike.mean())
         if self.judge is not None and self.judge_optimiser:
             self.judge_optimiser.zero_grad()
-            true, false = self.judge(inputs, targets), self.judge(inputs, guesses.detach())
-            ((_cross_entropy(true, real=True) + _cross_entropy(false, real=False)) / 2).backward()
+            self.judge.loss(inputs=inputs, true=targets, false=guesses.detach()).backward()
             self.judge_optimiser.step()
             verdict = self.judge(inputs, guesses)
-            loss = loss + settings.adversarial_weight * _cross_entropy(verdict, real=True)
+            loss = loss + settings.adversarial_weight * told_as(verdict, real=True)
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.network.parameters(), 1.0)
@@ -174,7 +173,3 @@ class _Training:
         with torch.no_grad():
             guesses = self.network(self.inputs[-self.held_back :])
             return float(functional.l1_loss(guesses, self.targets[-self.held_back :]))
-
-
-def _cross_entropy(logits: Tensor, *, real: bool) -> Tensor:
-    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))

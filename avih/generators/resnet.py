@@ -5,6 +5,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 def normalise(channels: int) -> nn.Module:
@@ -120,3 +121,12 @@ class PatchDiscriminator(nn.Module):
     def forward(self, inputs: Tensor, outputs: Tensor) -> Tensor:
         """Judge each patch of the pair."""
         return self.layers(torch.cat([inputs, outputs], dim=1) * 2 - 1)
+
+    def loss(self, *, inputs: Tensor, true: Tensor, false: Tensor) -> Tensor:
+        """Return what the judge is trained by: how far it is from telling the true pair from the false one."""
+        return (told_as(self(inputs, true), real=True) + told_as(self(inputs, false), real=False)) / 2
+
+
+def told_as(logits: Tensor, *, real: bool) -> Tensor:
+    """Return the cross-entropy of a judge's logits against one answer for all patches; one value."""
+    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))

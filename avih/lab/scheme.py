@@ -73,8 +73,7 @@ class LabKey:
             for person in dict.fromkeys(pairs.persons):
                 rows = [row for row, one in enumerate(pairs.persons) if one == person]
                 self.veils.learn(person, pairs.originals[rows])
-        # A pass takes as long for one picture as for a whole batch.
-        settings = self.settings.model_copy(update={"batch_size": min(self.settings.batch_size, len(pairs))})
+        settings = self.settings.for_few(len(pairs))
         work = Work(self.secret, self.generator, self.subject.recogniser, settings, version, self.veils)
         hider = pipeline_of(self.settings.method).hider(work)
         portraits = (

@@ -121,6 +121,11 @@ def not_run(missing: str, *, rows: Sequence[Row] = ()) -> Outcome:
     return Outcome(mark="not run", rows=tuple(rows), data="-", model="-", missing=missing)
 
 
+def holds(claim: bool) -> str:
+    """Word whether a claim of a paper came true."""
+    return "holds here" if claim else "does not hold here"
+
+
 def as_json(outcome: Outcome) -> dict[str, Any]:
     """Return plain values."""
     return outcome.model_dump(mode="json")

@@ -136,6 +136,10 @@ class ProtectSettings(Frozen):
     minimum_cosine: Fraction = Field(0.98, description="Below it an image is marked below_quality.")
     minimum_ssim_d: Fraction = Field(0.5, description="Recovery below it marks an image below_quality.")
 
+    def for_few(self, pictures: int) -> Self:
+        """Return these settings for so few pictures: a batch is always computed whole, however empty it is."""
+        return self.model_copy(update={"batch_size": max(1, min(self.batch_size, pictures))})
+
     @model_validator(mode="before")
     @classmethod
     def _with_whole_options(cls, values: Any) -> Any:

@@ -27,6 +27,7 @@ from avih.errors import AvihError
 
 UNITS = {"download": "MiB", "key": "steps", "veil": "steps", "audit": "attacks"}
 FAILED, USAGE = 1, 2
+STARTUP = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 SEE_WHERE = "This is a fault of avih; run with --debug to see where."
 
 PLAIN_WIDTH = 10_000  # of what is no terminal: a line stays whole there, however long it is
@@ -111,6 +112,12 @@ def _unexpected(error: RuntimeError) -> str:
         return (
             f"Expected room for one image in the device's memory, got: {error} Stop what else uses it, or "
             "set AVIH_DEVICE=cpu, and run the same command again: what is finished stays."
+        )
+    if "ephemeral Prefect API server" in str(error):
+        return (
+            f"Expected Prefect's temporary server to start within {os.environ.get(STARTUP)} seconds, and it did "
+            f"not. Run the same command again when the machine has less to do, give it longer ({STARTUP}=300), "
+            "or keep a server running (avih server): what is finished stays."
         )
     return f"{type(error).__name__}: {error} {SEE_WHERE}"
 

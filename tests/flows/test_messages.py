@@ -19,6 +19,10 @@ from flows.shard_runs import worth_retrying
         (OSError(errno.EROFS, os.strerror(errno.EROFS), "/s/a.tar"), "Expected to be allowed to use /s/a.tar"),
         (httpx.ConnectError("refused"), "Expected the Prefect server http://there/api to answer, got: refused."),
         (torch.OutOfMemoryError("CUDA out of memory."), "room for one image in the device's memory, got:"),
+        (
+            RuntimeError("Timed out while attempting to connect to ephemeral Prefect API server."),
+            "Expected Prefect's temporary server to start within 7 seconds, and it did not.",
+        ),
         (RuntimeError("something else"), "RuntimeError: something else This is a fault of avih; run with"),
         (ZeroDivisionError("a secret"), "ZeroDivisionError. This is a fault of avih; run with --debug to see"),
         (BaseExceptionGroup("a secret", [KeyError("b")]), "ExceptionGroup. This is a fault of avih"),
@@ -26,6 +30,7 @@ from flows.shard_runs import worth_retrying
 )  # fmt: skip
 def test_each_is_said_once_with_exit_code_1(error: Exception, message: str, capsys, monkeypatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://there/api")
+    monkeypatch.setenv("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "7")
     with pytest.raises(typer.Exit) as left, explained(debug=False):
         raise error
     said = " ".join(capsys.readouterr().err.split())

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from avih.reproduction.hiding.visual_losses import VISUAL_LOSSES
+from avih.reproduction.outcome import holds
 from avih.settings import PAPER_PROTECT
 
 SIZE = 4  # of the papers' kernel, in pixels
@@ -30,14 +31,14 @@ def loss_findings(means: Mapping[str, Means]) -> list[str]:
         figures = ", ".join(f"{metric} {one[metric]:.3f} ({ours[metric]:.3f})" for metric in METRICS[:4])
         findings.append(
             f"{name} (in brackets: block variance): {figures}. "
-            f"That it shows more of the original {_holds(one['cells'] > ours['cells'])}; that an external key "
-            f"recovers more of it {_holds(one['ssim_d_external'] > ours['ssim_d_external'])}."
+            f"That it shows more of the original {holds(one['cells'] > ours['cells'])}; that an external key "
+            f"recovers more of it {holds(one['ssim_d_external'] > ours['ssim_d_external'])}."
         )
     far = [one for name, one in means.items() if name.startswith(next(iter(VISUAL_LOSSES)))]
     free = [one for one in far if one["cells"] <= ours["cells"] and one["ssim_d"] >= ours["ssim_d"] - SAME]
     least = min(far, key=lambda one: one["cells"])
     findings.append(
-        f"That the distance to the original cannot hide as much and recover as well {_holds(not free)}: where it "
+        f"That the distance to the original cannot hide as much and recover as well {holds(not free)}: where it "
         f"shows least, cells {least['cells']:.2f} and SSIM_d {least['ssim_d']:.3f}."
     )
     findings.append(
@@ -52,19 +53,19 @@ def kernel_findings(means: Mapping[Kernel, Means]) -> list[str]:
     usual, findings = PAPER_PROTECT.variance_weight, []
     sizes = [means[one] for one in sorted(means) if one[1] == 1 and one[2] == usual]
     findings.append(
-        f"That recovery gets worse as blocks grow (stride 1) {_holds(_falls(sizes, 'ssim_d'))}: SSIM_d "
+        f"That recovery gets worse as blocks grow (stride 1) {holds(_falls(sizes, 'ssim_d'))}: SSIM_d "
         f"{_list(sizes, 'ssim_d')}."
     )
     strides = [means[one] for one in sorted(means) if one[0] == SIZE and one[2] == usual]
     if len(strides) > 1:
         findings.append(
-            f"That less overlap hides less (k {SIZE}) {_holds(_falls(strides[::-1], 'cells'))}: cells "
+            f"That less overlap hides less (k {SIZE}) {holds(_falls(strides[::-1], 'cells'))}: cells "
             f"{_list(strides, 'cells')}, SSIM_e {_list(strides, 'ssim_e')}."
         )
     weak, strong = means[SIZE, 1, usual], means[SIZE, 1, 10 * usual]
     far = max(abs(weak[metric] - strong[metric]) for metric in ("ssim_e", "ssim_d"))
     findings.append(
-        f"That weights of 0.001 and 0.01 differ slightly {_holds(far <= 2 * SAME)}: SSIM_e and SSIM_d differ "
+        f"That weights of 0.001 and 0.01 differ slightly {holds(far <= 2 * SAME)}: SSIM_e and SSIM_d differ "
         f"by at most {far:.3f}."
     )
     return findings
@@ -77,7 +78,3 @@ def _falls(found: Sequence[Means], metric: str) -> bool:
 
 def _list(found: Sequence[Means], metric: str) -> str:
     return ", ".join(f"{one[metric]:.3f}" for one in found)
-
-
-def _holds(claim: bool) -> str:
-    return "holds here" if claim else "does not hold here"

@@ -20,7 +20,7 @@ from avih.reproduction.context import Context, DataFolders
 from avih.reproduction.faces import Picture, faces
 from avih.reproduction.hiding.trajectory import Clock, Run, start, trajectory
 from avih.reproduction.networks import SECRET
-from avih.reproduction.outcome import Outcome, Row, mean_row
+from avih.reproduction.outcome import Outcome, Row, holds, mean_row
 from avih.settings import PAPER_PROTECT
 
 PAPER_SSIM_D: Mapping[int, float] = {100: 0.721, 200: 0.829, 400: 0.886, 600: 0.895, 800: 0.912}
@@ -62,9 +62,9 @@ def findings(found: Mapping[int, Mapping[str, Any]]) -> list[str]:
     lost = last["ssim_d"] - middle["ssim_d"]
     early, late = first["ssim_d_external"], last["ssim_d_external"]
     said = [
-        f"That more iterations raise the quality {_holds(better)}: SSIM_d "
+        f"That more iterations raise the quality {holds(better)}: SSIM_d "
         + ", ".join(f"{means[step]['ssim_d']:.3f} ({step})" for step in steps) + ".",
-        f"That {half} iterations cost little quality {_holds(lost <= SLIGHT)}: SSIM_d falls by {lost:.3f}, the "
+        f"That {half} iterations cost little quality {holds(lost <= SLIGHT)}: SSIM_d falls by {lost:.3f}, the "
         f"cosine from {last['cos']:.4f} to {middle['cos']:.4f}.",
     ]  # fmt: skip
     if early > late:
@@ -99,7 +99,7 @@ def batch_sizes(context: Context) -> Outcome:
         setting=f"extrapolated to {steps} steps from the median of {timed}; the paper gives a chart without "
         f"figures. {_setting(everybody, f'batches of up to {max(sizes)}')}",
         findings=(
-            f"That larger batches make protection much faster {_holds(share <= MUCH)}: an image in a batch of "
+            f"That larger batches make protection much faster {holds(share <= MUCH)}: an image in a batch of "
             f"{large} takes {share:.2f} times as long as one alone ({context.device}; the paper: a GPU).",
         ),
     )  # fmt: skip
@@ -183,7 +183,3 @@ def _setting(run: Run, photos: str = "") -> str:
         f"{str(number).removeprefix('torch.')}; {run.own.made}; {time_of} (the paper: a TITAN Xp). "
         "Best of the stored pictures so far, 8 bits. External key: another seed, same training."
     )
-
-
-def _holds(claim: bool) -> str:
-    return "holds here" if claim else "does not hold here"
