@@ -74,16 +74,14 @@ class TrainedAttack:
         return to_pixels(torch.cat(parts))
 
 
-def train_attack(
-    *,
-    pairs: Pairs,
-    settings: AttackSettings,
-    recogniser: Features,
-    generator: nn.Module | None = None,
-    minimum_steps: int = 0,
-    progress: Callable[[int], None] | None = None,
-) -> TrainedAttack:
-    """Train on leaked pairs, by L1, SSIM, PatchGAN and identity features, until held-back pairs stop improving.
+class Stopped(Exception):
+    """A training was given up because its result is no longer wanted."""
+
+
+class Training:
+    """One training of an attack network: networks, optimisers and the leak as tensors.
+
+    By L1, SSIM, PatchGAN and identity features, until held-back pairs stop improving.
 
     Args:
         pairs: the leak; an eighth of it is held back to see when to stop.
@@ -91,32 +89,34 @@ def train_attack(
         recogniser: the service model, which everybody has: pictures in, features out.
         generator: the key's generator where the attacker knows it; frozen.
         minimum_steps: train at least so long, and at least as long as the settings say.
-        progress: called with the steps since the last look.
 
     Raises:
         UsageError: fewer than two pairs.
     """
-    if len(pairs) < 2:
-        raise UsageError(f"Expected at least 2 leaked pairs to train on, got {len(pairs)}.")
-    # The global generator is put back: nothing else may depend on whether an attack was tried.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(settings.seed)
-        training = _Training(pairs, settings, recogniser, generator)
-        least = min(settings.steps, max(minimum_steps, settings.minimum_steps))
-        errors = training.run(least, progress or (lambda _: None))
-    settled = next(step for step, error in errors.items() if error <= NEAR_BEST * min(errors.values()))
-    return TrainedAttack(training.network.eval().requires_grad_(False), max(errors), settled)
-
-
-class _Training:
-    """One training: networks, optimisers and the leak as tensors."""
 
     def __init__(
-        self, pairs: Pairs, settings: AttackSettings, recogniser: Features, generator: nn.Module | None
+        self,
+        *,
+        pairs: Pairs,
+        settings: AttackSettings,
+        recogniser: Features,
+        generator: nn.Module | None = None,
+        minimum_steps: int = 0,
     ) -> None:
-        self.settings = settings
+        if len(pairs) < 2:
+            raise UsageError(f"Expected at least 2 leaked pairs to train on, got {len(pairs)}.")
+        self.settings, self.least = settings, min(settings.steps, max(minimum_steps, settings.minimum_steps))
         self.recogniser = for_gradients(recogniser) if isinstance(recogniser, Recogniser) else recogniser
-        self.network = AttackNetwork(settings=settings, generator=generator)
+        generator = generator and generator.eval().requires_grad_(False)
+        # The global generator is put back: nothing else may depend on whether an attack was tried.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(settings.seed)
+            self.network = AttackNetwork(settings=settings, generator=generator)
+            self.judge = (
+                PatchDiscriminator(width=settings.judge_width) if settings.adversarial_weight else None
+            )
+            self.draw = torch.Generator()  # of its own: others may be trained at the same time
+            self.draw.set_state(torch.default_generator.get_state())
         self.network.network.to(memory_format=torch.channels_last)
         dtype = resolve("auto", device=torch.device("cpu"), network=self.network)
         self.training_network = InPrecision(self.network, dtype)
@@ -127,15 +127,32 @@ class _Training:
             self.features = torch.cat([recogniser(part) for part in self.targets.split(AT_ONCE)])
         rate = settings.learning_rate
         self.optimiser = torch.optim.Adam(self.network.network.parameters(), lr=rate)
-        self.judge = PatchDiscriminator(width=settings.judge_width) if settings.adversarial_weight else None
         self.judge_optimiser = self.judge and torch.optim.Adam(self.judge.parameters(), lr=rate)
 
-    def run(self, least: int, progress: Callable[[int], None]) -> dict[int, float]:
+    def finish(
+        self, progress: Callable[[int], None] | None = None, *, stop: Callable[[], bool] = lambda: False
+    ) -> TrainedAttack:
+        """Train to the end.
+
+        Args:
+            progress: called with the steps since the last look.
+            stop: asked at each step whether to give up.
+
+        Raises:
+            Stopped: it was given up.
+        """
+        errors = self._errors(progress or (lambda _: None), stop)
+        settled = next(step for step, error in errors.items() if error <= NEAR_BEST * min(errors.values()))
+        return TrainedAttack(self.network.eval().requires_grad_(False), max(errors), settled)
+
+    def _errors(self, progress: Callable[[int], None], stop: Callable[[], bool]) -> dict[int, float]:
         """Train, and return the error on held-back pairs by number of steps."""
         settings, stale, step = self.settings, 0, 0
         errors: dict[int, float] = {}
-        while step < settings.steps and not (step >= least and stale >= settings.patience):
+        while step < settings.steps and not (step >= self.least and stale >= settings.patience):
             for _ in range(block := min(settings.check_every, settings.steps - step)):
+                if stop():
+                    raise Stopped
                 self._step()
             step += block
             progress(block)
@@ -146,9 +163,9 @@ class _Training:
 
     def _step(self) -> None:
         settings = self.settings
-        rows = torch.randint(self.count, (min(settings.batch_size, self.count),))
+        rows = torch.randint(self.count, (min(settings.batch_size, self.count),), generator=self.draw)
         inputs, targets = self.inputs[rows], self.targets[rows]
-        self.network.train()
+        self.network.network.train()
         guesses = self.training_network(inputs)
         loss = settings.l1_weight * functional.l1_loss(guesses, targets)
         if settings.ssim_weight:
@@ -169,7 +186,7 @@ class _Training:
 
     def _error(self) -> float:
         """Mean absolute error on the held-back pairs."""
-        self.network.eval()
+        self.network.network.eval()
         with torch.no_grad():
             guesses = self.network(self.inputs[-self.held_back :])
             return float(functional.l1_loss(guesses, self.targets[-self.held_back :]))

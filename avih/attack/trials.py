@@ -7,11 +7,12 @@ from typing import Final
 from torch import nn
 
 from avih.attack.measure import Figures, Gauge, attack_figures, prior_figures
-from avih.attack.network import Features, TrainedAttack, train_attack
+from avih.attack.network import Features, TrainedAttack, Training
 from avih.attack.pairs import Pairs, Pictures, Split
 from avih.attack.prior import best_constant, nearest_leaked, noise_like
 from avih.attack.result import CurvePoint, Network, NewKeyFigures
 from avih.attack.settings import AttackSettings
+from avih.attack.side_by_side import finish_all
 from avih.attack.verdict import Level, level_of, worse
 from avih.evaluation.lpips_metric import WITHOUT_FILE
 
@@ -56,7 +57,7 @@ class Trials:
             : settings.control_tests
         ]
         hidden = sample(self.old.named(leaked + attacked))
-        attack = self._train(hidden.named(leaked), generator=None, steps=0)
+        attack = self._training(hidden.named(leaked), generator=None, steps=0).finish(self.progress)
         return Control(self.at(attack, hidden.named(attacked)), attack.settled)
 
     def curve(
@@ -66,21 +67,23 @@ class Trials:
         points, whole = [], []
         leaked, others = self.split.leaked, self.old.named(self.split.others)
         counts = sorted({count for count in self.settings.pairs if 2 <= count < len(leaked)} | {len(leaked)})
-        for count in counts:
-            for kind in kinds:
-                attack = self._train(
-                    self.old.named(leaked[:count]),
-                    generator=generator if kind == "with generator" else None,
-                    steps=control.settled if control else 0,
-                )
-                figures = self.at(attack, others, by_design=control is not None)
-                seen = figures.model_dump(include={"ssim", "ssim_advantage", "id_rate", "id_advantage"})
-                points.append(
-                    CurvePoint(
-                        pairs=count, network=kind, steps=attack.steps, level=self.level(figures), **seen
-                    )
-                )
-                whole += [attack] if count == counts[-1] else []
+        tried = [(count, kind) for count in counts for kind in kinds]
+        trainings = [
+            self._training(
+                self.old.named(leaked[:count]),
+                generator=generator if kind == "with generator" else None,
+                steps=control.settled if control else 0,
+            )
+            for count, kind in tried
+        ]
+        attacks = finish_all(trainings, progress=self.progress)
+        for (count, kind), attack in zip(tried, attacks, strict=True):
+            figures = self.at(attack, others, by_design=control is not None)
+            seen = figures.model_dump(include={"ssim", "ssim_advantage", "id_rate", "id_advantage"})
+            points.append(
+                CurvePoint(pairs=count, network=kind, steps=attack.steps, level=self.level(figures), **seen)
+            )
+            whole += [attack] if count == counts[-1] else []
         return points, whole
 
     def new_key(self, attacks: list[TrainedAttack], new: Pairs) -> NewKeyFigures | None:
@@ -102,14 +105,13 @@ class Trials:
             return None
         return NewKeyFigures(**self.worst(there).model_dump(), same_images=sets[0], other_persons=sets[1])
 
-    def _train(self, pairs: Pairs, *, generator: nn.Module | None, steps: int) -> TrainedAttack:
-        return train_attack(
+    def _training(self, pairs: Pairs, *, generator: nn.Module | None, steps: int) -> Training:
+        return Training(
             pairs=pairs,
             settings=self.settings,
             recogniser=self.recogniser,
             generator=generator,
             minimum_steps=steps,
-            progress=self.progress,
         )
 
     def _blank(self, leaked: Pairs) -> Pictures:

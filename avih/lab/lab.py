@@ -1,17 +1,19 @@
 """What every attack gets: the gallery's parts, keys of its own, attack networks, and a way to tell progress."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from torch import nn
 
-from avih.attack.network import TrainedAttack, train_attack
+from avih.attack.network import TrainedAttack, Training
 from avih.attack.pairs import Pairs, Pictures
 from avih.attack.prior import best_constant, noise_like
 from avih.attack.settings import AttackSettings
+from avih.attack.side_by_side import finish_all
 from avih.lab.attack import Guess
 from avih.lab.scheme import Scheme
 from avih.lab.settings import LabSettings
@@ -19,6 +21,14 @@ from avih.lab.subject import Parts, Subject
 from avih.recovery import through_generator
 
 Tell = Callable[[str], None]
+
+
+class Lesson(NamedTuple):
+    """What an attack network is trained on: pairs, a known generator behind it, another recipe than usual."""
+
+    pairs: Pairs
+    generator: nn.Module | None = None
+    network: AttackSettings | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,20 +75,31 @@ class Lab:
         """Return the first pairs."""
         return pairs.named(pairs.images[:count])
 
-    def train(
-        self, pairs: Pairs, *, generator: nn.Module | None = None, network: AttackSettings | None = None
-    ) -> TrainedAttack:
-        """Train an attack network on pairs; one pair is shown twice, because another must say when to stop."""
+    def train(self, pairs: Pairs) -> TrainedAttack:
+        """Train an attack network on pairs; one that was trained already is taken as it is."""
+        return self.train_all([Lesson(pairs)])[0]
+
+    def train_all(self, lessons: Sequence[Lesson]) -> list[TrainedAttack]:
+        """Train attack networks side by side; those that were trained already are taken as they are."""
+        names = [self._name(lesson) for lesson in lessons]
+        missing = {name: one for name, one in zip(names, lessons, strict=True) if name not in self.trained}
+        done = finish_all([self._begun(lesson) for lesson in missing.values()])
+        self.trained.update(zip(missing, done, strict=True))
+        return [self.trained[name] for name in names]
+
+    def _begun(self, lesson: Lesson) -> Training:
+        """Begin a training; one pair is shown twice, because another must say when to stop."""
+        pairs, settings = lesson.pairs, lesson.network or self.settings.network
         if len(pairs) == 1:
             pairs = pairs.named([*pairs.images, *pairs.images])
-        settings = network or self.settings.network
+        return Training(
+            pairs=pairs, settings=settings, recogniser=self.subject.recogniser, generator=lesson.generator
+        )
+
+    def _name(self, lesson: Lesson) -> str:
+        pairs, settings = lesson.pairs, lesson.network or self.settings.network
         content = hashlib.sha256(pairs.protected.tobytes() + pairs.originals.tobytes()).hexdigest()
-        name = f"{content} {settings.digest()} {self._generator_name(generator)}"
-        if name not in self.trained:
-            self.trained[name] = train_attack(
-                pairs=pairs, settings=settings, recogniser=self.subject.recogniser, generator=generator
-            )
-        return self.trained[name]
+        return f"{content} {settings.digest()} {self._generator_name(lesson.generator)}"
 
     def _generator_name(self, generator: nn.Module | None) -> str:
         if generator is None:

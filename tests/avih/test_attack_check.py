@@ -8,7 +8,7 @@ import pytest
 from avih.attack.check import check_attack, planned_units
 from avih.attack.control import unmixed_sample
 from avih.attack.measure import Figures, Gauge, Scores, attack_figures, prior_figures
-from avih.attack.network import train_attack
+from avih.attack.network import Training
 from avih.attack.pairs import split_images
 from avih.attack.plot import curve_figure, curve_table
 from avih.attack.prior import best_constant, noise_like
@@ -76,18 +76,17 @@ def test_the_same_attack_fails_on_keyed_images(checked):
 def test_training_stops_when_nothing_is_learned_but_not_before_the_control_had_settled(faces):
     noise = faces.with_inputs(noise_like(faces.protected))
     settings = SMALL.model_copy(update={"minimum_steps": 4, "check_every": 2, "learning_rate": 1e-9})
-    early = train_attack(pairs=noise, settings=settings, recogniser=SERVICE)
-    late = train_attack(pairs=noise, settings=settings, recogniser=SERVICE, minimum_steps=11)
+    early = Training(pairs=noise, settings=settings, recogniser=SERVICE).finish()
+    late = Training(pairs=noise, settings=settings, recogniser=SERVICE, minimum_steps=11).finish()
     assert (early.settled, early.steps, late.steps) == (2, 6, 12)
 
 
 def test_the_patch_judge_takes_part_where_it_has_a_weight(faces):
     settings = SMALL.model_copy(update={"steps": 2, "judge_width": 4})
     few = faces.named(faces.images[:8])
-    without = train_attack(pairs=few, settings=settings, recogniser=SERVICE)
-    judged = train_attack(
-        pairs=few, settings=settings.model_copy(update={"adversarial_weight": 1.0}), recogniser=SERVICE
-    )
+    without = Training(pairs=few, settings=settings, recogniser=SERVICE).finish()
+    heavy = settings.model_copy(update={"adversarial_weight": 1.0})
+    judged = Training(pairs=few, settings=heavy, recogniser=SERVICE).finish()
     assert not np.array_equal(without.guess(few.protected), judged.guess(few.protected))
 
 
@@ -145,16 +144,15 @@ def test_training_leaves_the_global_random_numbers_and_the_generator_alone(faces
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    train_attack(
-        pairs=faces, settings=SMALL.model_copy(update={"steps": 2}), recogniser=SERVICE, generator=generator
-    )
+    short = SMALL.model_copy(update={"steps": 2})
+    Training(pairs=faces, settings=short, recogniser=SERVICE, generator=generator).finish()
     assert torch.rand(1) == expected
     assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
 
 
 def test_one_pair_is_too_few_to_train_on(faces):
     with pytest.raises(UsageError, match="at least 2"):
-        train_attack(pairs=faces.named(["0_0"]), settings=SMALL, recogniser=SERVICE)
+        Training(pairs=faces.named(["0_0"]), settings=SMALL, recogniser=SERVICE)
 
 
 def test_the_blank_guess_is_better_than_the_mean_face(faces):

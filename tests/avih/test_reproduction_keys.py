@@ -95,7 +95,7 @@ def test_figure_6_attacks_both_keys_and_mixing(figure_6):
 
 
 def test_a_second_run_trains_no_attack(context, figure_6, monkeypatch):
-    monkeypatch.setattr(keys, "train_attack", None)
+    monkeypatch.setattr(keys, "Training", None)
     assert keys.attack_model(context) == figure_6
 
 

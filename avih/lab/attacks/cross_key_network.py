@@ -7,7 +7,7 @@ import numpy as np
 
 from avih.attack.pairs import Pairs
 from avih.lab.attack import AttackFacts, Guess, Kind
-from avih.lab.lab import Lab
+from avih.lab.lab import Lab, Lesson
 from avih.lab.scheme import LAB_VERSION, joined
 from avih.mixing import make_nonce
 
@@ -30,9 +30,9 @@ def run(lab: Lab) -> Iterator[Guess]:
         hidden_under(lab, number, joined([own_pictures(lab), few_targets(lab)]))  # at once, which is quicker
         leaks[name] = hidden_under(lab, number, own_pictures(lab))
         victims[name] = hidden_under(lab, number, few_targets(lab))
-    for trained, pairs in leaks.items():
-        lab.tell(f"network on {len(pairs)} pairs of {trained}")
-        attack = lab.train(pairs)
+    lab.tell(f"{len(leaks)} networks, each on the pairs of one key")
+    attacks = lab.train_all([Lesson(pairs) for pairs in leaks.values()])
+    for (trained, pairs), attack in zip(leaks.items(), attacks, strict=True):
         for tried, targets in victims.items():
             if tried == trained:
                 continue

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from avih.lab.attack import AttackFacts, Finding, Guess, Kind, Result
-from avih.lab.lab import Lab
+from avih.lab.lab import Lab, Lesson
 from avih.lab.tools.mixing_attacks import dense_guess, fit_arrangements
 from avih.lab.tools.mixing_chosen import chosen, guess_by_differences, public_generator, reuse, versions
 from avih.lab.tools.mixing_statistics import MOST, histogram_match, strongest_correlation
@@ -49,10 +49,11 @@ def run(lab: Lab) -> Iterator[Result]:
 def _maps(lab: Lab) -> Iterator[Guess]:
     """Learn from all leaked pairs: networks, a dense map, and differences as under one mixing."""
     leaked, targets, count = lab.leaked, lab.targets, len(lab.leaked)
-    for generator in (None, public_generator(lab)):
+    appended = (None, public_generator(lab))
+    lab.tell(f"networks, all {count} pairs")
+    attacks = lab.train_all([Lesson(leaked, generator) for generator in appended])
+    for generator, attack in zip(appended, attacks, strict=True):
         label = f"network, all {count} pairs{', and the generator' if generator else ''}"
-        lab.tell(label)
-        attack = lab.train(leaked, generator=generator)
         yield lab.network_guess(attack, label, targets, pairs=count, steps=attack.steps)
     lab.tell(f"dense map and differences, {count} pairs")
     blind = np.broadcast_to(leaked.originals.mean(axis=0).round().astype(np.uint8), targets.originals.shape)

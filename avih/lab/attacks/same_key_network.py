@@ -6,7 +6,7 @@ from torch import nn
 
 from avih.attack.settings import AttackSettings
 from avih.lab.attack import AttackFacts, Guess
-from avih.lab.lab import Lab
+from avih.lab.lab import Lab, Lesson
 
 FACTS = AttackFacts(
     name="same_key_network",
@@ -26,18 +26,25 @@ LOSSES: dict[str, dict[str, float]] = {
 
 def run(lab: Lab) -> Iterator[Guess]:
     """Train at every size of the leak, and with every loss at the largest (``full``: at all)."""
-    sizes = lab.leaks()
-    for size in sizes:
-        every = lab.settings.every_loss_everywhere or size == sizes[-1]
-        for loss in LOSSES if every else ("all losses",):
-            yield _guess(lab, size, loss, None)
-        if lab.subject.generator is not None:
-            yield _guess(lab, size, "all losses", lab.subject.generator)
+    for size in lab.leaks():
+        tried = list(_tried(lab, size))
+        lab.tell(f"{len(tried)} networks on {size} leaked pairs")
+        for (loss, generator), attack in zip(
+            tried, lab.train_all([_lesson(lab, size, *one) for one in tried]), strict=True
+        ):
+            label = f"{size} pairs, {loss}{' and the generator' if generator else ''}"
+            yield lab.network_guess(attack, label, lab.targets, pairs=size, steps=attack.steps, loss=loss)
 
 
-def _guess(lab: Lab, size: int, loss: str, generator: nn.Module | None) -> Guess:
+def _tried(lab: Lab, size: int) -> Iterator[tuple[str, nn.Module | None]]:
+    """Yield the losses, and whether the generator is appended, that are tried at one size of the leak."""
+    every = lab.settings.every_loss_everywhere or size == lab.leaks()[-1]
+    for loss in LOSSES if every else ("all losses",):
+        yield loss, None
+    if lab.subject.generator is not None:
+        yield "all losses", lab.subject.generator
+
+
+def _lesson(lab: Lab, size: int, loss: str, generator: nn.Module | None) -> Lesson:
     network: AttackSettings = lab.settings.network.model_copy(update=LOSSES[loss])
-    lab.tell(f"network on {size} leaked pairs, {loss}{', with the generator' if generator else ''}")
-    attack = lab.train(lab.first(lab.leaked, size), generator=generator, network=network)
-    label = f"{size} pairs, {loss}{' and the generator' if generator else ''}"
-    return lab.network_guess(attack, label, lab.targets, pairs=size, steps=attack.steps, loss=loss)
+    return Lesson(lab.first(lab.leaked, size), generator, network)

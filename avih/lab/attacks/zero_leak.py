@@ -7,7 +7,7 @@ from torch import nn
 from avih.attack.pairs import Pairs
 from avih.lab.attack import AttackFacts, Guess
 from avih.lab.attacks.cross_key_network import hidden_under, own_pictures
-from avih.lab.lab import Lab
+from avih.lab.lab import Lab, Lesson
 from avih.lab.scheme import joined
 
 FACTS = AttackFacts(
@@ -23,20 +23,20 @@ FACTS = AttackFacts(
 def run(lab: Lab) -> Iterator[Guess]:
     """Train on the same pictures under 1 to K own keys; where the key's generator is public, with it as well."""
     counts = sorted(set(lab.settings.many_keys))
-    for count in counts:
-        yield _guess(lab, count, None)
+    tried: list[tuple[int, nn.Module | None]] = [(count, None) for count in counts]
     if lab.subject.generator is not None:
-        yield _guess(lab, counts[-1], lab.subject.generator)
+        tried.append((counts[-1], lab.subject.generator))
+    lessons = [Lesson(_pairs(lab, count), generator) for count, generator in tried]
+    lab.tell(f"{len(tried)} networks on the pairs of up to {counts[-1]} own keys")
+    for (count, generator), lesson, attack in zip(tried, lessons, lab.train_all(lessons), strict=True):
+        label = f"{count} own key{'s' if count > 1 else ''}{' and the generator' if generator else ''}"
+        facts = {"keys": count, "pairs": len(lesson.pairs), "steps": attack.steps}
+        yield lab.network_guess(attack, label, lab.targets, **facts)
 
 
-def _guess(lab: Lab, count: int, generator: nn.Module | None) -> Guess:
+def _pairs(lab: Lab, count: int) -> Pairs:
     own = own_pictures(lab)
-    pairs = _by_picture([hidden_under(lab, number, own) for number in range(1, count + 1)])
-    appended = " and the generator" if generator is not None else ""
-    lab.tell(f"network on {len(pairs)} pairs of {count} own keys{appended}")
-    attack = lab.train(pairs, generator=generator)
-    label = f"{count} own key{'s' if count > 1 else ''}{appended}"
-    return lab.network_guess(attack, label, lab.targets, keys=count, pairs=len(pairs), steps=attack.steps)
+    return _by_picture([hidden_under(lab, number, own) for number in range(1, count + 1)])
 
 
 def _by_picture(copies: Sequence[Pairs]) -> Pairs:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from avih.attack.network import train_attack
+from avih.attack.network import Training
 from avih.attack.pairs import Pairs, Pictures
 from avih.attack.prior import best_constant
 from avih.attack.settings import AttackSettings
@@ -118,12 +118,13 @@ class _Leak:
 
         def train() -> dict[str, list[float]]:
             self.context.tell(f"attack network: {name}, {count} leaked pairs")
-            trained = train_attack(
+            training = Training(
                 pairs=self.pairs(name, self.leaked[:count], way),
                 settings=self.settings,
                 recogniser=_on_cpu(self.source.recogniser),
                 generator=_on_cpu(way.generator) if help_by_generator else None,
             )
+            trained = training.finish()
             guesses = {
                 other: trained.guess(self.pairs(other, self.attacked, known).protected)
                 for other, known in others.items()
