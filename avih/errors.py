@@ -23,6 +23,10 @@ class KeyRefused(AvihError):
     exit_code = 3
 
 
+class GateRefused(KeyRefused):
+    """A key did not pass the activation gate."""
+
+
 class IntegrityError(AvihError):
     """A stored file is not what its record says: truncated, altered, swapped or missing."""
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import flows.environment  # noqa: F401  # before prefect
 
-from prefect import flow
+from prefect import flow, runtime
 
 from avih.naming import Store
 from avih.settings import RunnerSettings
@@ -18,7 +18,7 @@ from tasks.gallery_lock import PATIENCE, gallery_lock
 from tasks.night_record import save_night
 from tasks.promotion import current_version, refuse
 from tasks.records import Record
-from tasks.rotation import read_plan
+from tasks.rotation_plan import read_plan
 from tasks.run_record import load_run
 from tasks.worker_probe import Needs
 
@@ -49,7 +49,8 @@ def nightly_reprotect(*, store: str, gallery: str, runner: RunnerSettings | None
         KeyRefused: the key may not protect any more, or its leak budget is used up: rotate.
     """
     place = Store.find(store)
-    with gallery_lock(place, gallery, purpose="nightly re-protection", patience=PATIENCE):
+    patience = PATIENCE if runtime.deployment.id else 0.0  # a person is told who holds the gallery
+    with gallery_lock(place, gallery, purpose="nightly re-protection", patience=patience):
         plan = read_plan(place, gallery)
         # A rotation that waits for a person's yes is not ours to finish.
         if plan is not None and plan.approve == "auto":

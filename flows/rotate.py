@@ -1,5 +1,7 @@
 """Flow of a key rotation: new key, gate, protect again, evaluate, attack check, promote, retire the old key."""
 
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import flows.environment  # noqa: F401  # before prefect
@@ -7,7 +9,7 @@ import flows.environment  # noqa: F401  # before prefect
 from prefect import flow, runtime
 
 from avih.attack.settings import AttackSettings
-from avih.errors import KeyRefused
+from avih.errors import GateRefused
 from avih.key_gate import GateSettings
 from avih.keys import KeyStore, State
 from avih.naming import Store
@@ -28,10 +30,6 @@ from tasks.promotion import refuse
 from tasks.records import Place, RecogniserChoice, Record
 from tasks.recovered_originals import seal_recovered
 from tasks.rotation import (
-    Approve,
-    Origin,
-    RotationPlan,
-    RotationPolicy,
     begin_rotated_version,
     finish_rotation,
     give_up,
@@ -40,7 +38,17 @@ from tasks.rotation import (
     refuse_stale,
     rotation_due,
     rotation_key,
+    still_under_way,
+)
+from tasks.rotation_plan import (
+    Approve,
+    Origin,
+    RotationChoices,
+    RotationPlan,
+    RotationPolicy,
+    read_plan,
     save_plan,
+    why_nothing,
 )
 from tasks.run_record import RunRecord, load_run
 from tasks.tracking import begin_rotation, finish_rotation_run
@@ -88,32 +96,35 @@ def rotate_keys(
             version keeps serving.
         KeyRefused: the new key did not pass the activation gate.
     """
-    place, policy, actor = Store.find(store), policy or RotationPolicy(), default_actor()
-    with gallery_lock(place, gallery, purpose="rotation", patience=PATIENCE):
-        due = rotation_due(store=store, gallery=gallery, policy=policy)
-        if only_if_due and not due and not place.rotation(gallery).exists():
-            return Rotation(gallery=gallery, rotated=False, notes=("no rotation is due",))
+    place, actor = Store.find(store), default_actor()
+    given = RotationChoices(policy=policy, gate=gate, attack=attack, second=second)
+    # A person is told who holds the gallery; a scheduled job waits for it.
+    lock = partial(
+        gallery_lock, place, gallery, purpose="rotation", patience=PATIENCE if runtime.deployment.id else 0.0
+    )
+    with ExitStack() as held:
+        held.enter_context(lock())
+        due = rotation_due(store=store, gallery=gallery, policy=policy or RotationPolicy())
+        if only_if_due and (note := why_nothing(read_plan(place, gallery), due, approve)):
+            return Rotation(gallery=gallery, rotated=False, due=due, notes=(note,))
         plan: RotationPlan = as_task(plan_rotation, name="plan rotation")(
             store=store, gallery=gallery, reason=reason, compromised=compromised, origin=origin, actor=actor,
-            retrain_generator=retrain_generator, approve=approve,
+            retrain_generator=retrain_generator, approve=approve, choices=given,
         )  # fmt: skip
         made = None
-        ready = not is_live(store=store, plan=plan)  # else killed after the switch: only tidying up is left
-        if ready:
-            plan = _new_key(store, plan, gate or GateSettings(), actor, runner)
-            made, record = _new_version(store, plan, runner)
-            checked = _attacked(store, plan, record, attack or AttackSettings(), second)
-            _judge(store, plan, record, made, checked, policy, actor)
-    if ready and approve == "ask":  # without the lock: the nights go on while nobody has answered
-        wait_for_approval(gallery=gallery, version=plan.version, verdict=checked.verdict)
-    with gallery_lock(place, gallery, purpose="rotation", patience=PATIENCE):
-        if ready:
+        if not is_live(store=store, plan=plan):  # else killed after the switch: only tidying up is left
+            plan, record, made, checked = _make(store, plan, actor, runner)
+            if approve == "ask":
+                held.close()  # the nights go on while nobody has answered
+                wait_for_approval(gallery=gallery, version=plan.version, verdict=checked.verdict)
+                held.enter_context(lock())
+                still_under_way(store=store, plan=plan)
             refuse_stale(store=store, plan=plan, actor=actor)
             go_live(record, store=store, reason=f"rotation: {plan.reason}")
-        notes = as_task(finish_rotation, name="retire the old key")(
-            store=store, plan=plan, policy=policy, actor=actor
-        )
         checked = read_attack(store=place, gallery=gallery, version=plan.version)
+        notes = as_task(finish_rotation, name="retire the old key")(
+            store=store, plan=plan, policy=plan.choices.policy or RotationPolicy(), actor=actor
+        )
         finish_rotation_run(place, run_id=plan.mlflow_run_id, verdict=checked.verdict, live=True)
     result = Rotation(
         gallery=gallery, rotated=True, version=plan.version, old_key=plan.old_key, new_key=plan.new_key,
@@ -121,6 +132,18 @@ def rotate_keys(
     )  # fmt: skip
     _show(result)
     return result
+
+
+def _make(
+    store: str, plan: RotationPlan, actor: str, runner: RunnerSettings | None
+) -> tuple[RotationPlan, RunRecord, VersionMade, AttackRecord]:
+    """Make the new key and the new version, and stop what must not go live."""
+    refuse_stale(store=store, plan=plan, actor=actor)  # before minutes of work, not after
+    plan = _new_key(store, plan, plan.choices.gate or GateSettings(), actor, runner)
+    made, record = _new_version(store, plan, runner)
+    checked = _attacked(store, plan, record, plan.choices.attack or AttackSettings(), plan.choices.second)
+    _judge(store, plan, record, made, checked, plan.choices.policy or RotationPolicy(), actor)
+    return plan, record, made, checked
 
 
 def _new_key(
@@ -141,9 +164,9 @@ def _new_key(
     )  # fmt: skip
     try:
         _activate(store, plan, gate, actor)
-    except KeyRefused as refused:
+    except GateRefused as refused:
         give_up(store=store, plan=plan, actor=actor, reason="did not pass the activation gate")
-        raise KeyRefused(f"{refused} The key was given up; {plan.old_version} keeps serving.") from None
+        raise GateRefused(f"{refused} The key was given up; {plan.old_version} keeps serving.") from None
     return plan
 
 
@@ -193,8 +216,8 @@ def _judge(
     passed = checked.verdict == "pass" or (checked.verdict == "warn" and policy.promote_on_warn)
     reasons = made.reasons if passed else (*made.reasons, f"attack check: {checked.verdict}")
     if reasons:
-        give_up(store=store, plan=plan, actor=actor, reason="; ".join(reasons)[:500])
-        finish_rotation_run(Store.find(store), run_id=plan.mlflow_run_id, verdict=checked.verdict, live=False)
+        why = "; ".join(reasons)[:500]
+        give_up(store=store, plan=plan, actor=actor, reason=why, verdict=checked.verdict)
         refuse(reasons, place=_place(store, record, plan.version), serving=plan.old_version)
 
 

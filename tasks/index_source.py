@@ -16,6 +16,7 @@ from tasks import opened
 from tasks.data_source import open_photos
 from tasks.erased import read_erased
 from tasks.progress import advance
+from tasks.rotation_plan import read_plan
 from tasks.run_record import RunMissing, load_run
 
 
@@ -67,6 +68,9 @@ def _newest(store: Store, history: History) -> Newest:
     version = versions[-1]
     if version in {entry.version for entry in history.promotions}:
         return "closed"
+    plan = read_plan(store, gallery)
+    if plan is not None and plan.version == version:
+        return "closed"  # a rotation's, under another key
     try:
         begun = load_run(store=store, gallery=gallery, version=version)
         KeyStore(store.keys).require(begun.key_id, purpose="protect")

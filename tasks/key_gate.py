@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from avih.errors import KeyRefused
+from avih.errors import GateRefused
 from avih.key_gate import GateFigures, GateKey, GateSettings, PairFigure, judge, measure
 from avih.keys import KeyRecord, KeyStore, State
 from avih.keys.states import check_actor, check_transition
@@ -77,7 +77,7 @@ def activate_key(
     looser than the defaults are said in the log.
 
     Raises:
-        KeyRefused: the gate or the key's state refuses; the log is left as it was.
+        GateRefused, KeyRefused: the gate, or the key's state, refuses; the log is left as it was.
         UsageError: no such key, or actor or reason is empty.
     """
     check_actor(actor=actor, reason=reason)
@@ -86,7 +86,7 @@ def activate_key(
     check_transition(record.key_id, record.state, State.ACTIVE)  # said before minutes of work, not after
     gate = check_key(store=store, key_id=record.key_id, settings=settings)
     if not gate.passed:
-        raise KeyRefused(
+        raise GateRefused(
             f"Expected key {record.key_id} to pass the activation gate, got: {'; '.join(gate.reasons)}. It "
             f"stays in state {record.state}. Make another key, trained for more steps (avih keys create --steps "
             f"N), and destroy this one (avih keys destroy {record.key_id})."

@@ -1,82 +1,33 @@
-"""Rotate stage: the plan that survives a kill, the new key, the new version's index, and the tidying up after."""
+"""Rotate stage: a plan begun or gone on with, the new key, the new version's index, and the tidying up after."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Literal
-
-from pydantic import Field, ValidationError
 
 from avih.atomic import remove
 from avih.errors import AvihError, IntegrityError, UsageError
 from avih.indexing import IndexRecord, copy_index, next_version
-from avih.key_use import BUDGET_SHARE, MAXIMUM_AGE_DAYS, key_age
+from avih.key_use import key_age
 from avih.keys import KeyStore, LeakBudget, State, prepared_key, verify_log
 from avih.naming import Store
-from avih.settings import ARCHITECTURE_OF, Count, Frozen, KeySettings, Recovery
-from tasks import opened
+from avih.settings import ARCHITECTURE_OF, KeySettings
 from tasks.create_key import create_key, renew_secret
 from tasks.promotion import current_version
-from tasks.records import Record
 from tasks.retention import galleries_using, remove_old_versions
+from tasks.rotation_plan import (
+    Approve,
+    Origin,
+    RotationChoices,
+    RotationPlan,
+    RotationPolicy,
+    read_plan,
+    save_plan,
+)
 from tasks.run_record import RunRecord, load_run, save_run
-from tasks.signed_json import ROTATION_LABEL, read_signed, write_signed
+from tasks.tracking import finish_rotation_run
 
-Origin = Literal["sealed", "recovered"]
-Approve = Literal["auto", "ask"]
-
-
-class RotationPolicy(Frozen):
-    """When a rotation is due, and what stays after it."""
-
-    maximum_age_days: Count = Field(MAXIMUM_AGE_DAYS, description="Age of a key at which rotation is due.")
-    budget_share: float = Field(
-        BUDGET_SHARE, gt=0, le=1, description="Used share of the leak budget at which it is due."
-    )
-    keep_versions: int = Field(1, ge=0, description="Earlier versions that stay for a rollback.")
-    promote_on_warn: bool = Field(False, description="Let a version live whose attack check only warns.")
-
-
-class RotationPlan(Record):
-    """What a rotation set out to do; written before each irrevocable step, removed when all is done."""
-
-    gallery: str
-    old_version: str
-    old_key: str
-    recovery: Recovery
-    version: str
-    new_key: str | None = None
-    reason: str
-    compromised: bool = False
-    retrain_generator: bool = False
-    origin: Origin = "sealed"
-    approve: Approve = "auto"
-    began: str
-    mlflow_run_id: str | None = None
-
-
-def read_plan(store: Store, gallery: str) -> RotationPlan | None:
-    """Return the plan of the rotation that is under way, if one is.
-
-    Raises:
-        IntegrityError: the file is damaged.
-    """
-    path = store.rotation(gallery)
-    try:
-        if not path.exists():
-            return None
-        vault = opened.vault(store.root)
-        content = read_signed(path, mac_key=vault.mac_key(), label=ROTATION_LABEL, unsigned=True)
-        return RotationPlan.model_validate(content)
-    except ValidationError:
-        raise IntegrityError(
-            f"Expected the plan of a rotation in {path}, got a damaged file. Remove it and rotate again."
-        ) from None
-
-
-def save_plan(store: Store, plan: RotationPlan) -> RotationPlan:
-    """Write the plan."""
-    mac_key, content = opened.vault(store.root).mac_key(), plan.model_dump(mode="json")
-    write_signed(store.rotation(plan.gallery), content, mac_key=mac_key, label=ROTATION_LABEL, mode=0o600)
-    return plan
+ENDS = {State.ACTIVE: State.DEACTIVATED, State.PRE_ACTIVATION: State.DESTROYED}  # of a key that is given up
+USABLE = (State.PRE_ACTIVATION, State.ACTIVE)  # states of a new key with which a rotation goes on
 
 
 def plan_rotation(
@@ -89,10 +40,12 @@ def plan_rotation(
     origin: Origin,
     approve: Approve,
     actor: str,
+    choices: RotationChoices,
 ) -> RotationPlan:
     """Go on with the rotation that is under way, or begin one from the current version.
 
-    A compromised key is marked at once: that others have it does not depend on how the rotation ends.
+    What is not chosen now stays as it was chosen when the rotation began. A compromised key is marked at once:
+    that others have it does not depend on how the rotation ends.
 
     Raises:
         UsageError: the gallery has no current version.
@@ -111,26 +64,30 @@ def plan_rotation(
             gallery=gallery, old_version=current.version, old_key=current.key_id, recovery=recovery,
             version=next_version(store=place, gallery=gallery), reason=reason, compromised=compromised,
             retrain_generator=recovery == "unmixed" or (retrain_generator and has_generator),
-            origin=origin, approve=approve,
+            origin=origin, approve=approve, choices=choices,
             began=datetime.now(UTC).isoformat(timespec="seconds"),
         ))  # fmt: skip
     asked = {"origin": origin if origin == "recovered" else plan.origin,
-             "compromised": compromised or plan.compromised, "approve": approve}  # fmt: skip
-    if asked != plan.model_dump(include=set(asked)):  # an interrupted rotation may be gone on with otherwise
-        plan = save_plan(place, plan.model_copy(update=asked))
+             "compromised": compromised or plan.compromised, "approve": approve,
+             "choices": choices.over(plan.choices)}  # fmt: skip
+    if (changed := plan.model_copy(update=asked)) != plan:  # an interrupted one may be gone on with otherwise
+        plan = save_plan(place, changed)
     if plan.compromised:
         _transition(KeyStore(place.keys), plan.old_key, State.COMPROMISED, actor=actor, reason=plan.reason)
     return plan
 
 
 def is_live(*, store: str, plan: RotationPlan) -> bool:
-    """Tell whether the plan's version is current already, so that only the tidying up is left."""
+    """Tell whether the new key is in use already, so that only the tidying up is left.
+
+    By the key and not by the version: a night may have put another version live since.
+    """
     current = current_version(Store.find(store), plan.gallery)
-    return current is not None and current.version == plan.version
+    return current is not None and current.key_id == plan.new_key
 
 
 def refuse_stale(*, store: str, plan: RotationPlan, actor: str) -> None:
-    """Give up a rotation whose gallery changed while it waited: going live would undo the nights since.
+    """Give up a rotation whose gallery changed meanwhile: going live would undo the nights since.
 
     Raises:
         AvihError: another version than the one that was rotated is current by now.
@@ -144,15 +101,34 @@ def refuse_stale(*, store: str, plan: RotationPlan, actor: str) -> None:
         )
 
 
+def still_under_way(*, store: str, plan: RotationPlan) -> None:
+    """Make sure that a rotation is still the gallery's, after others may have worked on it.
+
+    Raises:
+        AvihError: it was finished or given up; nothing is changed.
+        KeyRefused: its new key may not protect any more.
+    """
+    place = Store.find(store)
+    found = read_plan(place, plan.gallery)
+    if found is None or found.identity != plan.identity:
+        raise AvihError(
+            f"Expected the rotation of {plan.gallery} to {plan.version} under way still, got "
+            f"{f'one to {found.version}' if found else 'none'}: it was finished or given up while this one "
+            "waited for a yes. Nothing was changed."
+        )
+    KeyStore(place.keys).require(str(plan.new_key), purpose="protect")
+
+
 def rotation_key(
     *, store: str, plan: RotationPlan, settings: KeySettings, template: str, actor: str
 ) -> RotationPlan:
     """Give the plan its new key: one from the pool of prepared keys, else a new secret, else a new generator."""
     place = Store.find(store)
-    if plan.new_key:
+    usable = plan.new_key and KeyStore(place.keys).show(plan.new_key).state in USABLE
+    if usable and not _needed_elsewhere(place, plan):
         return plan
     reason = f"rotation of {plan.gallery} from {plan.old_key}"
-    prepared = prepared_for(place, plan)
+    prepared = prepared_for(place, plan)  # saved in the plan at once, by which other galleries know
     if prepared:
         key_id = prepared
     elif plan.retrain_generator:
@@ -162,13 +138,21 @@ def rotation_key(
         ).key_id  # fmt: skip
     else:
         key_id = renew_secret(store=store, key_id=plan.old_key, actor=actor, reason=reason).key_id
-    return save_plan(place, plan.model_copy(update={"new_key": key_id}))
+    plan = save_plan(place, plan.model_copy(update={"new_key": key_id}))
+    rivals = [other.gallery for other in _other_plans(place, plan.gallery) if other.new_key == key_id]
+    if any(rival < plan.gallery for rival in rivals):  # both chose at the same moment: one steps back
+        return rotation_key(store=store, plan=plan, settings=settings, template=template, actor=actor)
+    return plan
 
 
 def prepared_for(store: Store, plan: RotationPlan) -> str | None:
-    """Name a prepared key that fits; a key that a killed rotation made is found here too."""
+    """Name a prepared key that fits; a key that a killed rotation made is found here too.
+
+    A key that another gallery's rotation has chosen is taken.
+    """
     keys = KeyStore(store.keys)
-    record = prepared_key(keys, plan.recovery)
+    taken = {other.new_key for other in _other_plans(store, plan.gallery)}
+    record = prepared_key(keys, plan.recovery, taken=taken)
     if record is None:
         return None
     if plan.retrain_generator:
@@ -176,6 +160,19 @@ def prepared_for(store: Store, plan: RotationPlan) -> str | None:
         if old.generator_bytes == new.generator_bytes:
             return None
     return record.key_id
+
+
+def _other_plans(store: Store, gallery: str) -> Iterator[RotationPlan]:
+    for other in store.galleries():
+        with suppress(IntegrityError):  # told by whoever rotates that gallery
+            if other != gallery and (plan := read_plan(store, other)):
+                yield plan
+
+
+def _needed_elsewhere(store: Store, plan: RotationPlan) -> bool:
+    """Tell whether another gallery lives on the new key or is about to."""
+    users = set(galleries_using(store, str(plan.new_key))) - {plan.gallery}
+    return bool(users) or plan.new_key in {other.new_key for other in _other_plans(store, plan.gallery)}
 
 
 def begin_rotated_version(*, store: str, plan: RotationPlan) -> tuple[RunRecord, IndexRecord]:
@@ -216,9 +213,9 @@ def finish_rotation(*, store: str, plan: RotationPlan, policy: RotationPolicy, a
     """
     place = Store.find(store)
     current = current_version(place, plan.gallery)
-    if current is None or current.version != plan.version:
+    if current is None or current.key_id != plan.new_key:
         raise AvihError(
-            f"Expected {plan.version} of {plan.gallery} to be current before the old key retires."
+            f"Expected a version of {plan.gallery} under {plan.new_key} to be current before the old key retires."
         )
     keys, notes = KeyStore(place.keys), []
     users = [name for name in galleries_using(place, plan.old_key) if name != plan.gallery]
@@ -234,13 +231,32 @@ def finish_rotation(*, store: str, plan: RotationPlan, policy: RotationPolicy, a
     return tuple(notes)
 
 
-def give_up(*, store: str, plan: RotationPlan, actor: str, reason: str) -> None:
-    """Close a plan that must not go live: the new key ends, the old version keeps serving."""
+def give_up(*, store: str, plan: RotationPlan, actor: str, reason: str, verdict: str = "given up") -> None:
+    """Close a plan that must not go live: the new key ends, the old version keeps serving.
+
+    Raises:
+        UsageError: the new key is in use already; nothing is changed.
+    """
     place, keys = Store.find(store), KeyStore(Store.find(store).keys)
-    ends = {State.ACTIVE: State.DEACTIVATED, State.PRE_ACTIVATION: State.DESTROYED}
-    if plan.new_key and (state := keys.show(plan.new_key).state) in ends:
-        keys.transition(plan.new_key, ends[state], actor=actor, reason=reason)
+    refuse_live(store=store, plan=plan)
+    state = keys.show(plan.new_key).state if plan.new_key else None
+    if plan.new_key and state in ENDS and not _needed_elsewhere(place, plan):
+        keys.transition(plan.new_key, ENDS[state], actor=actor, reason=reason)
     remove(place.rotation(plan.gallery))
+    finish_rotation_run(place, run_id=plan.mlflow_run_id, verdict=verdict, live=False)
+
+
+def refuse_live(*, store: str, plan: RotationPlan) -> None:
+    """Refuse to give up what is live.
+
+    Raises:
+        UsageError: the new key is in use already.
+    """
+    if is_live(store=store, plan=plan):
+        raise UsageError(
+            f"Expected a rotation of {plan.gallery} that is not live, got one whose key {plan.new_key} is in "
+            "use. Nothing changes; run avih rotate to finish it."
+        )
 
 
 def _transition(keys: KeyStore, key_id: str, to: State, *, actor: str, reason: str) -> None:

@@ -12,7 +12,7 @@ from avih.gallery import Promotion
 from avih.naming import Store
 from tasks.night_record import NightRecord
 from tasks.records import Record
-from tasks.signed_json import ROTATION_LABEL, SIGNATURE, read_signed
+from tasks.signed_json import ROTATION_LABEL, read_signed
 from tasks.status_parts import Lock, Signature, days_since, signature
 
 # As the flows have them, which this layer does not import.
@@ -99,16 +99,12 @@ def rotation_under_way(
         IntegrityError: the file is damaged or was altered.
     """
     path = store.rotation(gallery)
-    plan = read_signed(path, mac_key=mac_key, label=ROTATION_LABEL, unsigned=True)
+    plan = read_signed(path, mac_key=mac_key, label=ROTATION_LABEL)
     if plan is None:
         return None
-    # Earlier releases signed no plan, and those are accepted: nothing proves who wrote one.
-    signed = SIGNATURE.encode() in path.read_bytes()
     names = [name for name in UnderWay.model_fields if name not in ("waits", "signature")]
     try:
-        found = UnderWay(
-            signature=signature(mac_key if signed else None), **{name: plan[name] for name in names}
-        )
+        found = UnderWay(signature=signature(mac_key), **{name: plan[name] for name in names})
     except (KeyError, ValidationError):
         raise IntegrityError(
             f"Expected the plan of a rotation in {path}, got something else. Remove it and rotate again."

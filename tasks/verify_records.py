@@ -34,7 +34,7 @@ def verify_records(findings: Findings, store: Store, gallery: str, reading: Read
     look.signed("erased persons", store.erased(gallery), unsigned=True, read=lambda: read_erased(
         store=store, gallery=gallery, mac_key=reading.mac_key))  # fmt: skip
     plan = store.rotation(gallery)
-    look.signed("rotation plan", plan, unsigned=True, expected={"gallery": gallery},
+    look.signed("rotation plan", plan, expected={"gallery": gallery},
                 read=lambda: _read_plan(plan, reading))  # fmt: skip
     look.signed("night", night_path(store, gallery), NIGHT_LABEL, expected={"gallery": gallery})
     erasing = store.erased(gallery).with_name("erasing.json")
@@ -67,9 +67,11 @@ def verify_version_records(
 
 
 def _read_plan(path: Path, reading: Reading) -> dict[str, Any]:
-    from tasks.rotation import RotationPlan  # it brings torch along, and most of the time there is no plan
+    from tasks.rotation_plan import (
+        RotationPlan,  # it brings torch along, and most of the time there is no plan
+    )
 
-    content = read_signed(path, mac_key=reading.mac_key, label=ROTATION_LABEL, unsigned=True) or {}
+    content = read_signed(path, mac_key=reading.mac_key, label=ROTATION_LABEL) or {}
     try:
         RotationPlan.model_validate(content)
     except ValidationError:

@@ -16,15 +16,8 @@ from tasks.dry_checks import check_passphrase, holder
 from tasks.promotion import current_version
 from tasks.records import RecogniserChoice, Record
 from tasks.retention import galleries_using, old_versions
-from tasks.rotation import (
-    Approve,
-    Origin,
-    RotationPlan,
-    RotationPolicy,
-    prepared_for,
-    read_plan,
-    rotation_due,
-)
+from tasks.rotation import ENDS, prepared_for, refuse_live, rotation_due
+from tasks.rotation_plan import Approve, Origin, RotationPlan, RotationPolicy, read_plan, why_nothing
 from tasks.run_record import load_run
 
 
@@ -68,8 +61,8 @@ def would_rotate(
     policy = RotationPolicy()
     due = rotation_due(store=store.address, gallery=gallery, policy=policy)
     begun = read_plan(store, gallery)
-    if only_if_due and not due and begun is None:
-        return WouldRotate(gallery=gallery, rotates=False, due=(), notes=("no rotation is due",))
+    if only_if_due and (note := why_nothing(begun, due, approve)):
+        return WouldRotate(gallery=gallery, rotates=False, due=due, notes=(note,))
     current = current_version(store, gallery)
     if current is None:
         raise UsageError(f"Expected a current version of {gallery} to rotate, got none. Run avih run first.")
@@ -111,11 +104,11 @@ def would_give_up(*, store: Store, gallery: str) -> dict[str, str]:
     plan = read_plan(store, gallery)
     if plan is None:
         raise UsageError(f"Expected a rotation of {gallery} under way, got none. Nothing changes.")
-    ends = {State.ACTIVE: State.DEACTIVATED, State.PRE_ACTIVATION: State.DESTROYED}
+    refuse_live(store=store.address, plan=plan)
     key = "none was made yet"
     if plan.new_key:
         state = KeyStore(store.keys).show(plan.new_key).state
-        key = f"{plan.new_key}: {state} -> {ends.get(state, state)}"
+        key = f"{plan.new_key}: {state} -> {ENDS.get(state, state)}"
     return {"gallery": gallery, "given up": plan.version, "stays current": plan.old_version, "new key": key}
 
 

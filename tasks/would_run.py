@@ -28,7 +28,7 @@ from tasks.key_choice import fitting_key, key_in_use
 from tasks.progress import begin
 from tasks.promotion import current_version, lost_too_many
 from tasks.records import Place, RecogniserChoice, Record
-from tasks.rotation import read_plan
+from tasks.rotation_plan import read_plan
 from tasks.run_record import RunRecord, load_run
 from tasks.standing import standing
 

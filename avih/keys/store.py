@@ -8,7 +8,7 @@ the store removes the file.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -244,7 +244,13 @@ class KeyStore:
                     logger.info("key %s: veils removed", key_id)
 
 
-def prepared_key(keys: KeyStore, recovery: str) -> KeyRecord | None:
-    """Return the key that waits longest in pre_activation for this recovery, or None: the pool for rotation."""
+def prepared_key(keys: KeyStore, recovery: str, *, taken: Collection[str | None] = ()) -> KeyRecord | None:
+    """Return the key that waits longest in pre_activation for this recovery, or None: the pool for rotation.
+
+    Args:
+        keys: the store.
+        recovery: what the key must serve.
+        taken: ids of keys that somebody has chosen already.
+    """
     waiting = (r for r in keys.list() if r.state is State.PRE_ACTIVATION and r.recovery == recovery)
-    return next(waiting, None)
+    return next((record for record in waiting if record.key_id not in taken), None)

@@ -23,7 +23,7 @@ from benchmarks.bad_inputs.small_store import (
 from tasks.audit_policy import read_policy
 from tasks.drill_record import LABEL, drill_path, parse_drill
 from tasks.erased import read_erased
-from tasks.rotation import read_plan
+from tasks.rotation_plan import read_plan
 from tasks.run_record import load_run
 from tasks.signed_json import read_signed
 from tasks.signed_list import lists_of, read_list

@@ -27,7 +27,7 @@ from tasks.audit_policy import PromotionPolicy, save_policy
 from tasks.drill_record import LABEL, drill_path
 from tasks.erased import remember_erased
 from tasks.records import RecogniserChoice
-from tasks.rotation import RotationPlan, save_plan
+from tasks.rotation_plan import RotationPlan, save_plan
 from tasks.run_record import RunRecord, save_run
 from tasks.signed_json import write_signed
 

@@ -66,7 +66,7 @@ def rotate(store: str) -> None:
     from avih.attack.settings import AttackSettings
     from avih.key_gate import GateSettings
     from flows.rotate import rotate_keys
-    from tasks.rotation import RotationPolicy
+    from tasks.rotation_plan import RotationPolicy
 
     attack = AttackSettings(
         pairs=(2,), steps=1, minimum_steps=1, test_images=2, width=4, blocks=0, judge_width=4, prior_steps=0,

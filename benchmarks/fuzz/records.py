@@ -23,7 +23,7 @@ from benchmarks.bad_inputs.small_store import GALLERY, VERSION, key_id, with_pas
 from benchmarks.fuzz.parser import Parse, Parser, in_file, in_store, name_of, same_record, stored
 from tasks.audit_policy import PromotionPolicy
 from tasks.drill_record import parse_drill
-from tasks.rotation import RotationPlan
+from tasks.rotation_plan import RotationPlan
 from tasks.run_record import read_run
 from tasks.signed_json import read_signed
 from tasks.stored import stored_of

@@ -22,7 +22,7 @@ from flows.cli.runner import (
 if TYPE_CHECKING:
     from avih.settings import RunnerSettings
     from flows.rotate import Rotation
-    from tasks.rotation import Approve, Origin
+    from tasks.rotation_plan import Approve, Origin
 
 SETS = ("prior", "control", "old_key", "same_key_other_images", "new_key")
 
@@ -156,11 +156,12 @@ def rotate(
         from avih.key_gate import GateSettings
         from flows.rotate import rotate_keys
 
+        gate = GateSettings(foreign_advantage=gate_limit)
         with clean_stdout(), progress_bars():
             done = rotate_keys(
                 store=place.address, gallery=gallery, reason=reason, only_if_due=only_if_due,
                 compromised=compromised, retrain_generator=retrain_generator, origin=cast("Origin", origin),
-                approve=cast("Approve", approve), gate=GateSettings(foreign_advantage=gate_limit),
+                approve=cast("Approve", approve), gate=None if gate == GateSettings() else gate,
                 second=second, runner=runner_settings(runner, dask_address, resource, processes),
             )  # fmt: skip
         _report(done, as_json)
@@ -183,7 +184,8 @@ def _give_up(place: Any, gallery: str, reason: str) -> None:
     from avih.errors import UsageError
     from tasks.create_key import default_actor
     from tasks.gallery_lock import gallery_lock
-    from tasks.rotation import give_up, read_plan
+    from tasks.rotation import give_up
+    from tasks.rotation_plan import read_plan
 
     with gallery_lock(place, gallery, purpose="giving up a rotation"):
         plan = read_plan(place, gallery)

@@ -26,7 +26,7 @@ from avih.key_gate import GateSettings
 from avih.settings import EvaluateSettings, KeySettings, ProtectSettings, RunSettings
 from flows.drill_gallery import drill_gallery_flow
 from flows.server.deploy import POOLS, create_pools, deploy_all, deployments_in
-from tasks.rotation import RotationPolicy
+from tasks.rotation_plan import RotationPolicy
 
 FILE = Path(avih.__file__).parents[1] / "prefect.yaml"
 

@@ -8,52 +8,16 @@ import pytest
 from avih.attack.settings import AttackSettings
 from avih.errors import AvihError, IntegrityError, KeyRefused, QualityBelowLimits
 from avih.evaluation.metrics import ssim
-from avih.gallery import read_history
 from avih.key_gate import GateSettings
-from avih.keys import KeyStore, Vault
-from avih.manifest import verify_gallery
 from avih.naming import Store
 from flows.approval import NotApproved
-from small_rotation import ATTACK, GATE
+from rotations import history, is_whole, nightly, pictures, rotate, states
+from small_rotation import ATTACK
 from tasks import opened
 from tasks.originals import iter_originals
-from tasks.rotation import RotationPolicy, read_plan
+from tasks.rotation_plan import RotationPolicy, read_plan
 
 TOO_WEAK = ATTACK.model_copy(update={"control_ssim_advantage": 1.0})
-
-
-def rotate(made, **more: object):
-    from flows.rotate import rotate_keys
-
-    opened.forget()
-    arguments = {"store": str(made.store), "gallery": "people", "attack": ATTACK, "gate": GATE} | more
-    return rotate_keys(**arguments)
-
-
-def nightly(made):
-    from flows.nightly import nightly_reprotect
-
-    opened.forget()
-    return nightly_reprotect(store=str(made.store), gallery="people")
-
-
-def history(made):
-    mac_key = Vault(made.store / "3_keys").mac_key()
-    return read_history(store=Store(made.store), gallery="people", mac_key=mac_key)
-
-
-def states(made) -> dict[str, str]:
-    return {record.key_id: str(record.state) for record in KeyStore(made.store / "3_keys").list()}
-
-
-def pictures(made, version: str, key_id: str) -> pd.DataFrame:
-    folder = made.store / "4_protected" / "people" / key_id / version
-    return pd.concat([pd.read_parquet(p) for p in sorted(folder.glob("*.parquet"))]).set_index("image_id")
-
-
-def is_whole(made, version: str, key_id: str) -> bool:
-    return not verify_gallery(store=Store(made.store), gallery="people", version=version, key_id=key_id,
-                              mac_key=Vault(made.store / "3_keys").mac_key())  # fmt: skip
 
 
 def test_a_rotation_gives_new_key_new_nonces_and_retires_the_old_key(copy, monkeypatch):

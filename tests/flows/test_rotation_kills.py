@@ -24,7 +24,7 @@ from avih.settings import EvaluateSettings, IndexSettings, KeySettings, RunSetti
 from small_rotation import ATTACK, GATE
 from tasks import opened
 from tasks.records import RecogniserChoice
-from tasks.rotation import RotationPolicy
+from tasks.rotation_plan import RotationPolicy
 from unorchestrated import without_prefect
 
 KILLS = 10  # python -m benchmarks.faults --profile full kills more often

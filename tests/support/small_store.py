@@ -18,7 +18,7 @@ from tasks.attack_check import attack_check
 from tasks.audit_gallery import audit_gallery
 from tasks.audit_policy import PromotionPolicy, save_policy
 from tasks.erased import remember_erased
-from tasks.rotation import RotationPlan, save_plan
+from tasks.rotation_plan import RotationPlan, save_plan
 from tasks.verify_store import Finding, Verification, verify_store
 
 PASSPHRASE = Passphrase(b"correct horse battery staple")
