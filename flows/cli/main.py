@@ -8,6 +8,8 @@ import typer
 from flows.cli.layout import Ordered, lay_out
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from avih.naming import Store
 
 QUALITY, REFUSED, SOME_FAILED = 4, 3, 1
@@ -51,6 +53,12 @@ def prepare_flows(store: "Store") -> None:
     for name in ("PREFECT_LOGGING_LEVEL", "PREFECT_SERVER_LOGGING_LEVEL", "PREFECT_INTERNAL_LOGGING_LEVEL"):
         os.environ.setdefault(name, "CRITICAL")  # errors are told by the command line, once
     find_passphrase()
+
+
+def leave_if_failed(counts: "Mapping[str, int]") -> None:
+    """Leave with the exit code of images that failed, if any did."""
+    if counts.get("failed", 0):
+        raise typer.Exit(SOME_FAILED)
 
 
 def complete_app() -> typer.Typer:

@@ -8,7 +8,7 @@ import typer
 from flows.cli.complete import complete_cards, complete_words
 from flows.cli.dry import leave_like_gates, nothing_changed
 from flows.cli.key_changes import GateLimitOption
-from flows.cli.main import app, prepare_flows
+from flows.cli.main import app, leave_if_failed, prepare_flows
 from flows.cli.options import DebugOption, DryRunOption, GalleryOption, JsonOption, StoreOption
 from flows.cli.output import clean_stdout, err, explained, print_json, progress_bars, table
 from flows.cli.runner import (
@@ -68,6 +68,7 @@ def nightly(
             print(
                 f"Nothing changed in the source of {gallery}; {done.version} stays current, nothing was done."
             )
+    leave_if_failed(done.made.summary.counts if done.made else {})
 
 
 def _would_change(place: Any, gallery: str, runner: "RunnerSettings | None", as_json: bool) -> None:
@@ -165,6 +166,7 @@ def rotate(
                 second=second, runner=runner_settings(runner, dask_address, resource, processes),
             )  # fmt: skip
         _report(done, as_json)
+    leave_if_failed(done.made.summary.counts if done.made else {})
 
 
 def _would_rotate(
@@ -212,7 +214,7 @@ def _report(done: "Rotation", as_json: bool) -> None:
         print_json(outcome(done))
         return
     if not done.rotated:
-        print(f"No rotation of {done.gallery} is due; nothing was done.")
+        print(f"Nothing was done to {done.gallery}: {'; '.join(done.notes)}.")
         return
     facts = outcome(done)
     table(

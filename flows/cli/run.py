@@ -7,7 +7,7 @@ import typer
 
 from flows.cli.complete import complete_keys, complete_methods
 from flows.cli.dry import leave_like_gates, nothing_changed
-from flows.cli.main import QUALITY, SOME_FAILED, app, prepare_flows
+from flows.cli.main import QUALITY, app, leave_if_failed, prepare_flows
 from flows.cli.options import (
     DebugOption,
     DryRunOption,
@@ -230,5 +230,4 @@ def _report(result: "GalleryRun", store: "Store", as_json: bool) -> None:
 def _leave_with(counts: dict[str, int], reasons: tuple[str, ...]) -> None:
     if reasons:
         raise typer.Exit(QUALITY)
-    if counts.get("failed", 0):
-        raise typer.Exit(SOME_FAILED)
+    leave_if_failed(counts)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.cli.dry import nothing_changed
-from flows.cli.main import QUALITY, REFUSED, SOME_FAILED, app, prepare_flows
+from flows.cli.main import QUALITY, REFUSED, app, leave_if_failed, prepare_flows
 from flows.cli.options import (
     DebugOption,
     DryRunOption,
@@ -82,8 +82,7 @@ def protect(
         facts = {"gallery": gallery, "version": record.version, "key_id": record.key_id, "images": counts,
                  "shards_made": sum(shard.made for shard in made)}  # fmt: skip
         print_json(facts) if as_json else table("protected", {**facts, **counts})
-    if counts.get("failed", 0):
-        raise typer.Exit(SOME_FAILED)
+    leave_if_failed(counts)
 
 
 @app.command()
