@@ -10,6 +10,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from avih.errors import QualityBelowLimits
 from avih.evaluation.lpips_metric import Lpips, Unavailable
 from avih.settings import LOCAL, EvaluateSettings, Recovery, RunnerSettings
+from flows.alerts import failed
 from flows.shard_runs import ONE_AT_A_TIME, as_task, run_shards
 from tasks.evaluate_shard import evaluate_shard
 from tasks.records import Place, Record
@@ -24,7 +25,9 @@ class Evaluation(Record):
     run: TrackedRun
 
 
-@flow(name="evaluate-gallery", task_runner=ONE_AT_A_TIME, log_prints=False)
+@flow(
+    name="evaluate-gallery", task_runner=ONE_AT_A_TIME, log_prints=False, on_failure=[failed], on_crashed=[failed]
+)  # fmt: skip
 def evaluate_gallery(
     *,
     place: Place,
