@@ -1,4 +1,4 @@
-"""Runs in MLflow: the only module that imports it. No original, key weight or seed goes through here."""
+"""Runs in MLflow: the only module that imports it. No original, key, or seed of a key goes through here."""
 
 import os
 from collections.abc import Iterator, Mapping
