@@ -43,7 +43,6 @@ NEXT_STEPS = {
 }
 BY_STATE = {
     "CRASHED": "The process ended before its work did. Run it again: what is finished stays.",
-    "CANCELLED": "Someone or a stop of the server ended it. Run it again: what is finished stays.",
 }
 OTHERWISE = "Read the flow run's log, correct the cause, run it again: what is finished stays."
 
@@ -68,7 +67,7 @@ class Alert(Record):
 
 
 def failed(flow: Named, flow_run: Any, state: Any) -> None:
-    """Prefect hook for ``on_failure``, ``on_crashed`` and ``on_cancellation``."""
+    """Prefect hook for ``on_failure`` and ``on_crashed``."""
     # The flow around a part of it gives the alert, or has decided that the part's failure is none.
     if flow_run.parent_task_run_id is None:
         tell(flow=flow.name, flow_run=flow_run, state=state)

@@ -5,12 +5,15 @@ import flows.environment  # noqa: F401  # before prefect
 from prefect import flow
 
 from avih.settings import LOCAL, AlignSettings, RunnerSettings
+from flows.alerts import failed
 from flows.shard_runs import ONE_AT_A_TIME, run_shards
 from tasks.align_shard import align_shard
 from tasks.records import Place, ShardRecord
 
 
-@flow(name="align-gallery", task_runner=ONE_AT_A_TIME, log_prints=False)
+@flow(
+    name="align-gallery", task_runner=ONE_AT_A_TIME, log_prints=False, on_failure=[failed], on_crashed=[failed]
+)  # fmt: skip
 def align_gallery(
     *,
     place: Place,

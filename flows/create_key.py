@@ -6,13 +6,14 @@ from prefect import flow
 
 from avih.key_gate import GateSettings
 from avih.settings import KeySettings, Recovery
+from flows.alerts import failed
 from flows.shard_runs import as_task
 from tasks.create_key import KeyMade, create_key, default_actor
 from tasks.key_gate import GATE_SETTINGS
 from tasks.progress import begin
 
 
-@flow(name="create-key", log_prints=False)
+@flow(name="create-key", log_prints=False, on_failure=[failed], on_crashed=[failed])
 def create_key_flow(
     *,
     store: str,

@@ -1,6 +1,7 @@
 """Settings that Prefect and MLflow read at import: telemetry off, state in the store, JSON results, no prompts.
 
-Imported before either of them. A value that the user has set is left alone.
+Imported before either of them. A value that the user has set is left alone. It holds for avih's own commands and
+for what they start: a ``prefect`` command of a person's own takes what is in its environment.
 """
 
 import os

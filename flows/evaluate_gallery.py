@@ -10,8 +10,10 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from avih.errors import QualityBelowLimits
 from avih.evaluation.lpips_metric import Lpips, Unavailable
 from avih.settings import LOCAL, EvaluateSettings, Recovery, RunnerSettings
+from flows.alerts import failed
 from flows.shard_runs import ONE_AT_A_TIME, as_task, run_shards
 from tasks.evaluate_shard import evaluate_shard
+from tasks.gallery_lock import PATIENCE, gallery_lock
 from tasks.records import Place, Record
 from tasks.summarise_gallery import GallerySummary, summarise_gallery
 from tasks.tracking import TrackedRun, log_evaluation
@@ -24,7 +26,9 @@ class Evaluation(Record):
     run: TrackedRun
 
 
-@flow(name="evaluate-gallery", task_runner=ONE_AT_A_TIME, log_prints=False)
+@flow(
+    name="evaluate-gallery", task_runner=ONE_AT_A_TIME, log_prints=False, on_failure=[failed], on_crashed=[failed]
+)  # fmt: skip
 def evaluate_gallery(
     *,
     place: Place,
@@ -38,22 +42,27 @@ def evaluate_gallery(
     enforce_limits: bool = True,
     runner: RunnerSettings = LOCAL,
 ) -> Evaluation:
-    """Measure every shard, summarise the version, log the run; fail if a figure is outside its limit."""
+    """Measure every shard, summarise the version, log the run; fail if a figure is outside its limit.
+
+    The gallery is held meanwhile, so that no erasure takes away what is measured, and no plot comes back.
+    """
     unavailable = None if lpips_backbone else Lpips.load(None)
-    run_shards(
-        evaluate_shard, stage="evaluate", numbers=shards, place=place, runner=runner, key_id=key_id,
-        recovery=recovery, lpips_backbone=lpips_backbone,
-    )  # fmt: skip
-    summary: GallerySummary = as_task(summarise_gallery, name="summarise gallery")(
-        place=place, key_id=key_id, shards=shards, recovery=recovery, settings=settings,
-        lpips_reason=unavailable.reason if isinstance(unavailable, Unavailable) else None,
-    )  # fmt: skip
-    # MLflow's active run is bound to its thread: logged here, in the flow, with explicit run ids.
-    run = log_evaluation(
-        place=place, key_id=key_id, summary=summary, settings=described or settings.model_dump(mode="json"),
-        prefect_run_id=str(runtime.flow_run.id), deployment=runtime.deployment.name,
-        parent_run_id=parent_run_id,
-    )  # fmt: skip
+    patience = PATIENCE if runtime.deployment.id else 0.0  # a person is told who holds the gallery
+    with gallery_lock(place.folder, place.gallery, purpose="an evaluation", patience=patience):
+        run_shards(
+            evaluate_shard, stage="evaluate", numbers=shards, place=place, runner=runner, key_id=key_id,
+            recovery=recovery, lpips_backbone=lpips_backbone,
+        )  # fmt: skip
+        summary: GallerySummary = as_task(summarise_gallery, name="summarise gallery")(
+            place=place, key_id=key_id, shards=shards, recovery=recovery, settings=settings,
+            lpips_reason=unavailable.reason if isinstance(unavailable, Unavailable) else None,
+        )  # fmt: skip
+        # MLflow's active run is bound to its thread: logged here, in the flow, with explicit run ids.
+        run = log_evaluation(
+            place=place, key_id=key_id, summary=summary, settings=described or settings.model_dump(mode="json"),
+            prefect_run_id=str(runtime.flow_run.id), deployment=runtime.deployment.name,
+            parent_run_id=parent_run_id,
+        )  # fmt: skip
     _show(summary, run)
     if enforce_limits and summary.broken_limits:
         raise QualityBelowLimits(

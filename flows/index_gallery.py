@@ -8,13 +8,14 @@ from avih.datasets.addresses import is_dataset
 from avih.indexing import IndexRecord
 from avih.naming import Store
 from avih.settings import IndexSettings
+from flows.alerts import failed
 from flows.shard_runs import as_task
 from tasks.data_source import fetch_source
 from tasks.index_source import count_photos, index_source
 from tasks.progress import begin
 
 
-@flow(name="index-gallery", log_prints=False)
+@flow(name="index-gallery", log_prints=False, on_failure=[failed], on_crashed=[failed])
 def index_gallery(*, store: str, gallery: str, source: str, settings: IndexSettings) -> IndexRecord:
     """Keep the current version if the source is the same, else go on with a begun version or begin the next.
 

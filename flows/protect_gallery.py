@@ -6,6 +6,7 @@ from prefect import flow
 
 from avih.methods.registry import pipeline_of
 from avih.settings import LOCAL, ProtectSettings, RunnerSettings
+from flows.alerts import failed
 from flows.shard_runs import TWO_AT_A_TIME, as_task, run_shards, run_watched
 from tasks.craft_veils import craft_veils
 from tasks.protect_shard import protect_shard
@@ -13,7 +14,9 @@ from tasks.records import Place, ShardRecord
 from tasks.sign_manifest import sign_manifest
 
 
-@flow(name="protect-gallery", task_runner=TWO_AT_A_TIME, log_prints=False)
+@flow(
+    name="protect-gallery", task_runner=TWO_AT_A_TIME, log_prints=False, on_failure=[failed], on_crashed=[failed]
+)  # fmt: skip
 def protect_gallery(
     *,
     place: Place,

@@ -26,6 +26,7 @@ from avih.veils.store import VeilStore
 from tasks import opened
 from tasks.erased import remember_erased
 from tasks.evaluate_shard import measured_from
+from tasks.mlflow_runs import artifact_folders
 from tasks.progress import advance, begin
 from tasks.records import Record
 from tasks.search_store import Finding, search_store
@@ -48,11 +49,13 @@ def erase_person(*, store: Store, gallery: str, person: str) -> Erased:
     Raises:
         UsageError: no version knows the person.
         IntegrityError: a version is not as it was signed; it is not signed anew.
+        AvihError: MLflow cannot say where the gallery's pictures are; nothing was erased.
     """
     versions = store.versions(gallery)
     journal = store.erased(gallery).with_name("erasing.json")
     ids = _checked_ids(store, gallery, person, begun=journal.exists())
     mac_key = opened.vault(store.root).mac_key()
+    logged = artifact_folders(store, gallery)
     if not journal.exists():
         _verify(store, gallery, versions, mac_key)
         write_json(journal, {"versions": versions}, mode=0o600)
@@ -65,7 +68,7 @@ def erase_person(*, store: Store, gallery: str, person: str) -> Erased:
         advance("erase")
     _sign_history(store, gallery, {v: d for v, d in digests.items() if d}, mac_key)
     forget_veils(store, gallery, person)
-    _remove_pictures(store, gallery)
+    _remove_pictures(store, gallery, logged)
     for version in versions:
         list_again(store=store, gallery=gallery, version=version, changed=_is_rewritten, mac_key=mac_key,
                    also={"index": [store.erased(gallery)]})  # fmt: skip
@@ -214,13 +217,13 @@ def _sign_history(store: Store, gallery: str, digests: dict[str, str], mac_key: 
         )
 
 
-def _remove_pictures(store: Store, gallery: str) -> None:
+def _remove_pictures(store: Store, gallery: str, logged: set[Path]) -> None:
     """Remove plots, sheets, reports and sealed samples that were made with the person; they can be made again."""
     folders: list[Path] = [
         store.gallery_root("evaluated", gallery),
         store.attacked_root(gallery),
         store.gallery_root("audited", gallery),
-        store.mlflow / "artifacts" / gallery,
+        *sorted(logged),
     ]
     endings = ("*.png", "*.sealed", "report.md", "report.html", "summary.json")
     for folder in folders:

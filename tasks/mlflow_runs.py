@@ -1,9 +1,11 @@
-"""Runs in MLflow: the only module that imports it. No original, key weight or seed goes through here."""
+"""Runs in MLflow: the only module that imports it. No original, key, or seed of a key goes through here."""
 
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from avih import __version__
 from avih.atomic import atomic_file, folder_lock, remove_leftovers
@@ -67,16 +69,22 @@ def open_command(store: Store) -> str:
 
 
 @contextmanager
-def reached(store: Store) -> Iterator[Any]:
-    """Yield a client of the tracking store, and say in one sentence if it cannot be reached."""
+def reached(store: Store, *, uri: str | None = None) -> Iterator[Any]:
+    """Yield a client of the tracking store, and say in one sentence if it cannot be reached.
+
+    Args:
+        store: where the local database is.
+        uri: another tracking store than the one in use.
+    """
     import mlflow
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    uri = tracking_uri(store)
+    makes = uri is None and not os.environ.get("MLFLOW_TRACKING_URI")
+    uri = uri or tracking_uri(store)
     (store.mlflow / "artifacts").mkdir(parents=True, exist_ok=True)
     try:
-        if not os.environ.get("MLFLOW_TRACKING_URI"):
+        if makes:
             make_database(store)
         yield mlflow.MlflowClient(tracking_uri=uri)
     except (MlflowException, SQLAlchemyError) as error:
@@ -141,6 +149,38 @@ def find_runs(store: Store, *, gallery: str, version: str, key_id: str) -> list[
         query = f"tags.version = '{version}' and tags.key_id = '{key_id}'"
         runs = client.search_runs([experiment.experiment_id], filter_string=query, max_results=MOST_FOUND)
     return [row for run in runs for row in _described(run, gallery, uri)]
+
+
+def artifact_folders(store: Store, experiment: str) -> set[Path]:
+    """Return the store's own folders that hold what the runs of an experiment logged.
+
+    The store's database is asked even where another tracking store is in use: either may have logged before.
+
+    Raises:
+        AvihError: a tracking store cannot be reached.
+    """
+    root, database = store.mlflow / "artifacts", store.mlflow / DATABASE
+    own = f"sqlite:///{database}"
+    given = {os.environ.get(name, "") for name in ("MLFLOW_TRACKING_URI", "MLFLOW_BACKEND_STORE_URI")}
+    folders = {root / experiment}
+    for uri in ([own] if database.exists() else []) + sorted(given - {own, ""}):
+        with reached(store, uri=uri) as client:
+            found = client.get_experiment_by_name(experiment)
+        if found is not None and (name := _own_folder(root, found.artifact_location, moved=uri == own)):
+            folders.add(root / name)
+    return folders
+
+
+def _own_folder(root: Path, location: str, *, moved: bool) -> str | None:
+    """Return the name below the store's folder of artifacts that a location means, if it is one of them.
+
+    The store's own database may say where the store was before it was moved, or what a server made of its folder.
+    """
+    parts = urlsplit(location)
+    path = Path(unquote(parts.path))
+    inside = path.parent == root or (moved and path.parent.parts[-2:] == root.parts[-2:])
+    served = moved and parts.scheme == "mlflow-artifacts"
+    return path.name if served or (parts.scheme in ("", "file") and inside) else None
 
 
 def _described(run: Any, experiment: str, uri: str) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,8 @@ from docs.manual.markdown import table
 
 MEANING = {
     0: "ok",
-    1: "some images failed, or something outside broke (disk, server, network): what is finished stays",
+    1: "some images failed (run, protect, nightly, rotate), or something outside broke (disk, server, network): "
+    "what is finished stays",
     2: "usage: an option, a settings value or an input folder cannot be used as it is",
     3: "key or integrity refused: a wrong passphrase, a key's state, a file that is not what was signed",
     4: "quality below the limits, a failed audit, or a picture that a drill did not get back",

@@ -28,7 +28,8 @@ def doctor(
 ) -> None:
     """Look for what keeps jobs from running: passphrase, packages, locks, leftovers, servers, workers, schedules.
 
-    Without --repair, or with --dry-run, nothing is changed. Exit code 0 if nothing is to do, 1 if something is.
+    Without --repair, or with --dry-run, nothing is changed, but for ending temporary Prefect servers that a
+    killed process left behind. Exit code 0 if nothing is to do, 1 if something is.
 
     Example: avih doctor --store /srv/avih --repair
     """

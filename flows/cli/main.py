@@ -22,8 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Protect galleries of face images: people cannot see the faces, your recogniser still matches them, "
     "and whoever has the key gets the pictures back. A deterrent against viewing, not encryption. "
-    "Exit codes: 0 ok, 1 some images failed or something outside broke, 2 usage, 3 key or integrity refused, "
-    "4 quality below the limits or a failed audit.",
+    "Exit codes: 0 ok, 1 some images failed (run, protect, nightly, rotate) or something outside broke, 2 usage, "
+    "3 key or integrity refused, 4 quality below the limits or a failed audit, 130 stopped by Ctrl-C.",
 )
 
 

@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import DeploymentResponse
 
+from avih.datasets.registry import files_of
 from avih.errors import AvihError, UsageError
 from avih.settings import RunnerSettings
 from flows.doctor.finding import REPAIR, Case, Finding, fine, mended, not_known, to_do
@@ -174,8 +175,8 @@ def dask(case: Case) -> Iterator[Finding]:
 
 
 def _clusters(case: Case) -> Iterator[tuple[RunnerSettings, Needs, list[str]]]:
-    """Name each cluster once, with what its workers need and the galleries that use it."""
-    found: dict[str, tuple[RunnerSettings, Needs, list[str]]] = {}
+    """Name each cluster with what its workers need, once for all galleries that ask the same of it."""
+    found: dict[tuple[str, Needs], tuple[RunnerSettings, Needs, list[str]]] = {}
     for gallery in case.store.galleries():
         try:
             record = load_run(store=case.store, gallery=gallery)
@@ -183,6 +184,10 @@ def _clusters(case: Case) -> Iterator[tuple[RunnerSettings, Needs, list[str]]]:
             continue  # begun only; avih status tells of it
         runner = record.settings.runner
         if runner.kind == "dask":
-            needs = Needs(store=case.store.address, key_id=record.key_id)
-            found.setdefault(runner.digest(), (runner, needs, []))[2].append(gallery)
+            given = (record.source, record.recogniser.weights, record.lpips_backbone)
+            needs = Needs(
+                store=case.store.address, key_id=record.key_id, api=_api(case),
+                files=tuple(file for name in given if name for file in files_of(name)),
+            )  # fmt: skip
+            found.setdefault((runner.digest(), needs), (runner, needs, []))[2].append(gallery)
     yield from found.values()

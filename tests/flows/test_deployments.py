@@ -24,6 +24,7 @@ from avih.attack.settings import AttackSettings
 from avih.errors import AvihError, UsageError
 from avih.key_gate import GateSettings
 from avih.settings import EvaluateSettings, KeySettings, ProtectSettings, RunSettings
+from flows.alerts import failed
 from flows.drill_gallery import drill_gallery_flow
 from flows.server.deploy import POOLS, create_pools, deploy_all, deployments_in
 from tasks.rotation_plan import RotationPolicy
@@ -35,13 +36,23 @@ def deployments() -> list[dict]:
     return yaml.safe_load(FILE.read_text())["deployments"]
 
 
+def flow_of(deployment: dict) -> Flow:
+    module, _, name = deployment["entrypoint"].rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
 def test_every_deployment_names_a_flow_and_parameters_it_has():
     assert deployments()
     for deployment in deployments():
-        module, _, name = deployment["entrypoint"].rpartition(".")
-        flow = getattr(importlib.import_module(module), name)
+        flow = flow_of(deployment)
         assert isinstance(flow, Flow)
         assert set(deployment["parameters"]) <= set(flow.parameters.properties), deployment["name"]
+
+
+def test_every_deployment_leaves_an_alert_when_it_fails_or_loses_its_process():
+    for deployment in deployments():
+        flow = flow_of(deployment)
+        assert failed in flow.on_failure_hooks and failed in flow.on_crashed_hooks, deployment["name"]
 
 
 def test_every_flow_of_the_project_has_a_deployment():

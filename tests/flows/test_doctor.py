@@ -26,9 +26,9 @@ from flows import preflight
 from flows.cli import doctor as _command  # noqa: F401  # registers the command
 from flows.cli.main import app
 from flows.doctor import examine as examining
-from flows.doctor import machine
+from flows.doctor import machine, services
 from flows.doctor.examine import examine
-from flows.doctor.finding import Finding
+from flows.doctor.finding import Case, Finding
 from flows.server.lock import describe, only_one
 from flows.server.processes import free_port
 from tasks.gallery_lock import gallery_lock
@@ -51,13 +51,13 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return made
 
 
-def save(store: Store, runner: RunnerSettings) -> None:
+def save(store: Store, runner: RunnerSettings, **more: object) -> None:
     """Note where the gallery's shards were made."""
     record = RunRecord(
         gallery=GALLERY, version=VERSION, source="synthetic", recogniser=RecogniserChoice(card="synthetic"),
         key_id="0" * 16, settings=RunSettings(runner=runner),
     )  # fmt: skip
-    save_run(record, store=store)
+    save_run(record.model_copy(update=more), store=store)
 
 
 def told(store: Store, *, repair: bool = False) -> dict[str, Finding]:
@@ -211,6 +211,19 @@ def test_servers_and_clusters_that_do_not_answer_are_work(store, monkeypatch):
         ("Dask for people", f"avih dask scheduler --host 127.0.0.1 --port {nobody}"),
     ):
         assert found[what].state == "to do" and words in found[what].found, found[what]
+
+
+def test_workers_are_asked_for_all_that_a_run_asks_them_for(store, monkeypatch):
+    asked = []
+    monkeypatch.setattr(services, "preflight", lambda _runner, *, needs: asked.append(needs) or {})
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api/")
+    chosen = RecogniserChoice(card="synthetic", weights="/weights")
+    runner = RunnerSettings(kind="dask", address="tcp://127.0.0.1:9")
+    save(store, runner, source="/photos", recogniser=chosen, lpips_backbone="/lpips")
+    (found,) = services.dask(Case(store=store, repair=False))
+    (needs,) = asked
+    assert found.state == "fine" and needs.key_id == "0" * 16 and needs.store == store.address
+    assert needs.files == ("/photos", "/weights", "/lpips") and needs.api == "http://127.0.0.1:9/api"
 
 
 def test_a_store_that_had_a_server_needs_one(store):

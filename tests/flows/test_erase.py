@@ -1,17 +1,21 @@
 """``avih erase``: a person is in no file any more, the others stay, and no night brings the person back."""
 
 import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from avih.errors import IntegrityError, UsageError
+from avih.errors import AvihError, IntegrityError, UsageError
 from avih.gallery import read_history
 from avih.keys import Vault
 from avih.manifest import verify_gallery
 from avih.naming import Store
 from tasks import opened
 from tasks.erase_person import erase_person
+from tasks.mlflow_runs import artifact_folders, reached
 from tasks.originals import iter_originals
 from tasks.search_store import search_store
 
@@ -68,6 +72,52 @@ def test_an_erased_person_is_in_no_file_and_the_others_stay_byte_for_byte(copy):
     again = nightly_reprotect(store=str(copy.store), gallery="people")
     assert again.changed_anything is False
     assert search_store(Store(copy.store), words={PERSON})[1] == ()
+
+
+def in_numbered_folder(made, location: str) -> Path:
+    """Lay out the gallery's MLflow experiment as the store's own server does; return its folder."""
+    mlflow = Store(made.store).mlflow
+    with closing(sqlite3.connect(mlflow / "mlflow.db")) as database, database:
+        database.execute("UPDATE experiments SET artifact_location = ? WHERE name = 'people'", (location,))
+    return (mlflow / "artifacts" / "people").rename(mlflow / "artifacts" / "7")
+
+
+def test_pictures_that_were_logged_through_the_server_go_too(copy):
+    logged = in_numbered_folder(copy, (Store(copy.store).mlflow / "artifacts" / "7").as_uri())
+    other = logged.with_name("8") / "contact_sheet.png"
+    other.parent.mkdir()
+    other.write_bytes(b"another gallery's")
+    assert list(logged.rglob("*contact_sheet.png"))
+    erase(copy)
+    assert not list(logged.rglob("*.png")) and not list(logged.rglob("report.md"))
+    assert other.exists()
+
+
+@pytest.mark.parametrize(
+    ("location", "folder"),
+    [
+        ("file:///where/it was/mlflow/artifacts/7", "7"),
+        ("/where/it was/mlflow/artifacts/7", "7"),
+        ("mlflow-artifacts:/7", "7"),
+        ("file:///elsewhere/7", None),
+        ("s3://bucket/mlflow/artifacts/7", None),
+    ],
+)
+def test_the_folder_of_the_experiment_is_the_stores_own(tmp_path, monkeypatch, location, folder):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    store = Store(tmp_path)
+    with reached(store) as client:
+        client.create_experiment("people", artifact_location=location)
+    root = store.mlflow / "artifacts"
+    assert artifact_folders(store, "people") == {root / "people"} | ({root / folder} if folder else set())
+
+
+def test_nothing_is_erased_while_mlflow_cannot_say_where_pictures_are(copy, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    before = copy.files()
+    with pytest.raises(AvihError, match="MLflow store"):
+        erase(copy)
+    assert copy.files() == before and not list((copy.store / "1_index" / "people").glob("eras*"))
 
 
 def test_a_killed_erasure_is_finished_by_the_same_command(copy, monkeypatch):
