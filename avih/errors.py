@@ -13,6 +13,10 @@ class UsageError(AvihError):
     exit_code = 2
 
 
+class TooFew(UsageError):
+    """There are too few pictures, persons or keys for a measurement, which for a larger gallery makes sense."""
+
+
 class SettingsMismatch(UsageError):
     """Work in the store was made with other settings than those asked for now."""
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from avih import __version__
-from avih.atomic import atomic_file, write_bytes, write_json
+from avih.atomic import atomic_file, write_bytes
 from avih.attack.check import check_attack, planned_units
 from avih.attack.control import unmixed_sample
 from avih.attack.pairs import Pairs
@@ -20,7 +20,6 @@ from avih.attack.second import Embed, network_features
 from avih.attack.settings import AttackSettings
 from avih.errors import IntegrityError, UsageError
 from avih.evaluation.lpips_metric import Lpips
-from avih.json_text import read_json
 from avih.naming import Store
 from avih.recognisers import Recogniser
 from avih.settings import Recovery
@@ -28,6 +27,7 @@ from tasks import opened
 from tasks.attack_pairs import read_pairs, shards_digest
 from tasks.progress import advance
 from tasks.records import Place, RecogniserChoice, Record
+from tasks.signed_json import ATTACK_LABEL, read_signed, write_signed
 from tasks.signed_list import list_files
 
 FILES = ("attack.json", "curve.png", "curve.parquet")
@@ -68,7 +68,8 @@ def attack_check(
     place, key_id = (old, old_key) if old and old_key else (new, new_key)
     inputs = _inputs(place, key_id, new, new_key, settings, second, lpips_backbone)
     folder = new.folder.attacked(gallery=new.gallery, version=new.version)
-    if _made_from(folder) == inputs:
+    mac_key = opened.vault(new.folder.root).mac_key()
+    if _made_from(folder, mac_key) == inputs:
         units.finish()
         return read_attack(store=new.folder, gallery=new.gallery, version=new.version)
     recogniser = opened.recogniser(new.recogniser, new.folder.root)
@@ -93,29 +94,35 @@ def attack_check(
     units.finish()
     facts = {"gallery": new.gallery, "version": new.version, "key_id": new_key, "leaked_version": place.version,
              "leaked_key_id": key_id, "recovery": recovery}  # fmt: skip
-    _write(folder, result, settings, facts=facts, inputs=inputs)
+    _write(folder, result, settings, facts=facts, inputs=inputs, mac_key=mac_key)
     list_files(
         store=new.folder, gallery=new.gallery, version=new.version, what="attacked",
-        files=[folder / name for name in FILES], mac_key=opened.vault(new.folder.root).mac_key(),
+        files=[folder / name for name in FILES], mac_key=mac_key,
     )  # fmt: skip
     return AttackRecord(**result.model_dump())
 
 
 def read_attack(*, store: Store, gallery: str, version: str) -> AttackRecord:
-    """Read what the attack check of a version found.
+    """Read what the attack check of a version found; it decides whether a rotation goes live.
 
     Raises:
         UsageError: there was none.
-        IntegrityError: the file is damaged.
+        IntegrityError: the file is damaged, was altered, is not signed, or belongs to another version.
     """
     path = store.attacked(gallery=gallery, version=version) / FILES[0]
-    try:
-        return AttackRecord.model_validate(read_json(path.read_bytes())["result"])
-    except FileNotFoundError:
+    content = read_signed(path, mac_key=opened.vault(store.root).mac_key(), label=ATTACK_LABEL)
+    if content is None:
         raise UsageError(
             f"Expected an attack check of {gallery} {version}, got none. Run the flow attack-check."
-        ) from None
-    except (ValueError, KeyError, TypeError, ValidationError):
+        )
+    if (content.get("gallery"), content.get("version")) != (gallery, version):
+        raise IntegrityError(
+            f"Expected the attack check of {gallery} {version} in {path}, got that of another version. Run it "
+            "again."
+        )
+    try:
+        return AttackRecord.model_validate(content["result"])
+    except (KeyError, ValidationError):
         raise IntegrityError(
             f"Expected an attack check in {path}, got a damaged file. Run it again."
         ) from None
@@ -154,11 +161,13 @@ def _inputs(
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _made_from(folder: Path) -> str | None:
+def _made_from(folder: Path, mac_key: bytes) -> str | None:
+    """Return what a check was made from; None where nothing that this store signed says so: it is made again."""
     try:
-        return str(read_json((folder / FILES[0]).read_bytes())["inputs_sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
+        content = read_signed(folder / FILES[0], mac_key=mac_key, label=ATTACK_LABEL) or {}
+    except (OSError, IntegrityError):
         return None
+    return str(content.get("inputs_sha256"))
 
 
 def _check_sizes(old: Pairs, new: Pairs | None) -> None:
@@ -183,7 +192,13 @@ def _second(choice: RecogniserChoice | None, place: Place, service: Recogniser) 
 
 
 def _write(
-    folder: Path, result: AttackResult, settings: AttackSettings, *, facts: dict[str, Any], inputs: str
+    folder: Path,
+    result: AttackResult,
+    settings: AttackSettings,
+    *,
+    facts: dict[str, Any],
+    inputs: str,
+    mac_key: bytes,
 ) -> None:
     """Write curve and chart, and the figures last: with them the check is done."""
     drawn = io.BytesIO()
@@ -198,4 +213,4 @@ def _write(
         "inputs_sha256": inputs,
         "code_version": __version__,
     }
-    write_json(folder / FILES[0], content)
+    write_signed(folder / FILES[0], content, mac_key=mac_key, label=ATTACK_LABEL)

@@ -187,9 +187,10 @@ def _judged(bench: _Bench, done: Finished, png: bytes) -> dict[Hashable, object]
     (recovered,) = bench.key.recover([stored], settings.recovery)
     similarity = ssim(portrait.pixels, recovered)
     reasons = []
-    if protected.cosine < settings.minimum_cosine:
+    # Asked this way round, NaN is below both.
+    if not protected.cosine >= settings.minimum_cosine:
         reasons.append(f"cos {protected.cosine:.3f} below {settings.minimum_cosine}")
-    if similarity < settings.minimum_ssim_d:
+    if not similarity >= settings.minimum_ssim_d:
         reasons.append(f"SSIM_d {similarity:.3f} below {settings.minimum_ssim_d}")
     return {
         "status": "below_quality" if reasons else "protected",

@@ -68,7 +68,9 @@ def software() -> dict[str, str]:
 def save_run(record: RunRecord, *, store: Store) -> None:
     """Write the record beside the version's index, and sign what both hold."""
     folder = store.folder("index", gallery=record.gallery, version=record.version)
-    write_json(folder / RECORD_FILE, described(record))
+    write_json(
+        folder / RECORD_FILE, described(record), mode=0o600
+    )  # it names the source, a path of the owner's
     list_files(
         store=store, gallery=record.gallery, version=record.version, what="index",
         files=[folder / RECORD_FILE, folder / INDEX_FILE, store.erased(record.gallery)],

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from avih.errors import IntegrityError
-from avih.mirror.seam import local
+from avih.mirror.seam import local, stays_here
 from avih.naming import Store
 from avih.verifying import Problem
 from tasks.signed_json import read_signed, write_signed
@@ -34,11 +34,12 @@ def list_files(
         gallery: its name.
         version: the version's name.
         what: name of the list: a stage, and its key where it has one.
-        files: those that belong to it; one that is not there is left out.
+        files: those that belong to it; one that is not there, or never leaves this machine, is left out.
         mac_key: 32 secret bytes.
     """
     path = store.signed_list(gallery=gallery, version=version, what=what)
-    entries = {str(file.relative_to(store.root)): _entry(file) for file in files if file.is_file()}
+    there = [file for file in files if file.is_file() and not stays_here(file)]
+    entries = {str(file.relative_to(store.root)): _entry(file) for file in there}
     write_signed(path, {"files": entries}, mac_key=mac_key, label=_label(store, path), mode=0o600)
 
 
@@ -67,7 +68,10 @@ def list_again(
     for path in lists_of(store, gallery, version):
         label = _label(store, path)
         before = (read_signed(path, mac_key=mac_key, label=label) or {})["files"]
-        there = {name: entry for name, entry in before.items() if (store.root / name).is_file()}
+        paths = {name: store.root / name for name in before}
+        there = {
+            name: before[name] for name, file in paths.items() if file.is_file() and not stays_here(file)
+        }
         files = {name: _entry(store.root / name) if changed(store.root / name) else entry
                  for name, entry in there.items()}  # fmt: skip
         files |= {str(file.relative_to(store.root)): _entry(file) for file in also.get(path.stem, ())}
@@ -82,6 +86,8 @@ def lists_of(store: Store, gallery: str, version: str) -> list[Path]:
 def read_list(store: Store, path: Path, *, mac_key: bytes | None) -> dict[str, Any]:
     """Return what a list says of each file, by its path in the store.
 
+    Of a store elsewhere, files are left out that lie only on the machine where they were made.
+
     Raises:
         IntegrityError: it is damaged, was altered, or belongs to another version.
     """
@@ -91,7 +97,7 @@ def read_list(store: Store, path: Path, *, mac_key: bytes | None) -> dict[str, A
         not isinstance(said, dict) or set(said) != {"bytes", "sha256"} for said in files.values()
     ):
         raise IntegrityError(f"Expected a list of files in {path}, got something else. {AGAIN}")
-    return files
+    return {name: said for name, said in files.items() if not stays_here(store.root / name)}
 
 
 def changes(

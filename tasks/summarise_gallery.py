@@ -14,7 +14,7 @@ from avih.evaluation.identification import IdentificationResult, identify_parts
 from avih.evaluation.probe_persons import PersonCounts
 from avih.evaluation.quality_plot import quality_distributions
 from avih.evaluation.spread import Spread
-from avih.evaluation.summary import COUNTED, Tally, check_limits, summarise, unchecked_limits
+from avih.evaluation.summary import COUNTED, Tally, check_limits, summarise, unchecked_limits, unmeasured
 from avih.gallery_report.page import NAME as REPORT
 from avih.gallery_report.page import page
 from avih.images import encode_png
@@ -90,7 +90,7 @@ def summarise_gallery(
         "notes": notes,
         "code_version": __version__,
     }  # fmt: skip
-    broken = check_limits(metrics, settings.limits)
+    broken = [*check_limits(metrics, settings.limits), *unmeasured(tally)]
     sheets = collect_rows(
         place=place, key_id=key_id, chosen=chosen, recovery=recovery, most=settings.contact_sheet_images
     )

@@ -19,7 +19,7 @@ from tasks.erased import read_erased
 from tasks.night_record import LABEL as NIGHT_LABEL
 from tasks.night_record import night_path
 from tasks.run_record import RECORD_FILE, read_run
-from tasks.signed_json import AUDIT_LABEL, POLICY_LABEL, ROTATION_LABEL, SIGNATURE, read_signed
+from tasks.signed_json import ATTACK_LABEL, AUDIT_LABEL, POLICY_LABEL, ROTATION_LABEL, SIGNATURE, read_signed
 from tasks.signed_list import changes, lists_of, read_list
 
 UNSIGNED: Final = "written by an earlier release without a signature: only its form was checked"
@@ -58,7 +58,10 @@ def verify_version_records(
     audited = store.folder("audited", gallery=gallery, version=version)
     for verdict in (audited / "verdict.json", audited / "chosen" / "verdict.json"):
         look.signed("audit", verdict, AUDIT_LABEL)
-    look.signed("drill", audited / DRILL_FILE, DRILL_LABEL, expected={"gallery": gallery, "version": version})
+    about = {"gallery": gallery, "version": version}
+    check = store.attacked(gallery=gallery, version=version) / "attack.json"  # its module brings torch along
+    look.signed("attack check", check, ATTACK_LABEL, expected=about, unsigned=True)
+    look.signed("drill", audited / DRILL_FILE, DRILL_LABEL, expected=about)
     for path in lists_of(store, gallery, version):
         look.list(store, path)
     for file in (index, run):

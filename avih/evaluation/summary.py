@@ -31,6 +31,7 @@ KEYS: Final = (
     *("ssim_e", "ssim_d", "lpips_e", "lpips_d", "cos_mean", "cos_min"),
     *("acc_original", "acc_one", "acc_all", "wrong_key_ssim_d", "seconds_per_image"),
 )
+EVERY: Final = {"ssim_e": "SSIM_e", "ssim_d": "SSIM_d", "cos": "cos"}  # what every image that counts has
 ROUNDING: Final = 1e-9  # 0.98 - 0.97 is 0.010000000000000009; that is no broken limit of 0.01
 
 Summary = dict[str, float | None]
@@ -192,7 +193,7 @@ def summarise(tally: Tally, identification: IdentificationResult) -> Summary:
 def check_limits(summary: Mapping[str, float | None], limits: Limits) -> list[str]:
     """Return one sentence per broken limit; none means that every figure that exists keeps to its own.
 
-    A figure that does not exist breaks nothing (:func:`unchecked_limits` names it), except that a summary
+    A figure that does not exist breaks nothing here (:func:`unchecked_limits` names it), except that a summary
     without any figure is reported: a gallery of which nothing is known is not a good one.
     """
     if len(unchecked_limits(summary)) == len(BOUNDS) + len(ACCURACIES):
@@ -214,6 +215,16 @@ def check_limits(summary: Mapping[str, float | None], limits: Limits) -> list[st
                 f"{before:.3f}, more than the limit {limit:g}"
             )
     return broken
+
+
+def unmeasured(tally: Tally) -> list[str]:
+    """Return one sentence per figure that some images lack although every protected image has it.
+
+    A mean over the others would say nothing of them: features that are not finite have no cosine.
+    """
+    counted = sum(tally.statuses[status] for status in COUNTED)
+    lacking = ((name, counted - tally.figures[column].count) for column, name in EVERY.items())
+    return [f"{name} was not measured for {count} of {counted} images" for name, count in lacking if count]
 
 
 def unchecked_limits(summary: Mapping[str, float | None]) -> list[str]:

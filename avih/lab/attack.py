@@ -1,7 +1,9 @@
 """What an attack is: one file with ``FACTS`` and ``run``, like a test.
 
 ``run`` yields guesses (pictures held against originals) and findings (figures of another kind). It never judges
-itself: the lab measures every guess in one way and judges it against the guess without the picture.
+itself: the lab measures every guess in one way and judges it against the guess without the picture. Where a
+gallery has too few pictures, persons or keys for it, it raises :class:`avih.errors.TooFew`; any other error means
+that it broke.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -14,6 +14,7 @@ from avih.attack.pairs import Pairs, Pictures
 from avih.attack.prior import best_constant, noise_like
 from avih.attack.settings import AttackSettings
 from avih.attack.side_by_side import finish_all
+from avih.errors import TooFew
 from avih.lab.attack import Guess
 from avih.lab.scheme import Scheme
 from avih.lab.settings import LabSettings
@@ -90,6 +91,8 @@ class Lab:
     def _begun(self, lesson: Lesson) -> Training:
         """Begin a training; one pair is shown twice, because another must say when to stop."""
         pairs, settings = lesson.pairs, lesson.network or self.settings.network
+        if not len(pairs):
+            raise TooFew("Expected at least 1 leaked pair to train on, got none. Audit a larger gallery.")
         if len(pairs) == 1:
             pairs = pairs.named([*pairs.images, *pairs.images])
         return Training(

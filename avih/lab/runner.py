@@ -11,7 +11,7 @@ import numpy as np
 
 from avih.attack.pairs import Pairs, Pictures
 from avih.attack.second import Embed, Identifier
-from avih.errors import UsageError
+from avih.errors import TooFew
 from avih.evaluation.lpips_metric import WITHOUT_FILE, Lpips
 from avih.lab.attack import Attack, Finding, Guess
 from avih.lab.budget import leak_budget
@@ -171,9 +171,7 @@ def _run(attack: Attack, lab: Lab, gauge: Gauge) -> tuple[AttackEntry, Shown | N
             measured = gauge.measure(found, blank=lab.blank, kind=facts.kind)
             variants.append(measured)
             best = (measured, found) if best is None or worst([best[0], measured]) is measured else best
-    except (
-        UsageError
-    ) as error:  # too few pictures for (the rest of) this attack: told, and not taken for a pass
+    except TooFew as error:  # for (the rest of) this attack: told, and not taken for a pass
         note = str(error)
         if not variants and not findings:
             return AttackEntry(**whole, verdict="does not apply", note=note, cost_s=_since(began)), None

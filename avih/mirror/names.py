@@ -8,6 +8,8 @@ LOCKS: Final = "locks/"
 # Each machine's own: databases under constant change, downloads that can be fetched again, tables of papers.
 OWN: Final = ("0_sources", "prefect", "mlflow", "reproduction")
 ALERTS: Final = "alerts"
+PRIVATE: Final = "owner"  # folder of faces in clear: nothing but the mode of the file protects them
+SUMMARY: Final = "summary.json"
 LAZY: Final = ".tar"  # fetched when it is first read
 
 
@@ -22,9 +24,11 @@ def name_of(path: Path, root: Path) -> str | None:
 def is_shared(name: str) -> bool:
     """Tell whether an object belongs to the store: no lock, no temporary file, nothing that is a machine's own.
 
-    A name that leads out of the folder is nobody's.
+    A name that leads out of the folder is nobody's. What shows faces in clear stays where it was made.
     """
     parts = PurePosixPath(name).parts
+    if PRIVATE in parts[2:-1]:  # the first two are a stage and a gallery, which may be called anything
+        return False
     if not parts or name.startswith(("/", LOCKS)) or name == STORE_FILE or parts[0] in OWN:
         return False
     return (
@@ -32,6 +36,12 @@ def is_shared(name: str) -> bool:
         and name == str(PurePosixPath(*parts))
         and "\0" not in name
     )
+
+
+def made_with(name: str) -> str | None:
+    """Name the folder of pictures in clear that was made together with an object; None for most objects."""
+    folder, _, last = name.rpartition("/")
+    return f"{folder}/{PRIVATE}" if last == SUMMARY else None
 
 
 def rank(name: str) -> int:

@@ -1,13 +1,14 @@
 """Bring a working copy in line with the store elsewhere: one list, compared with what was seen last."""
 
 import logging
+import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import Final
 
 from avih.mirror.ledger import Known, forget, remember, stamp_of, unchanged
-from avih.mirror.names import LAZY, is_shared, rank
+from avih.mirror.names import LAZY, is_shared, made_with, rank
 from avih.mirror.remote import Seen
 from avih.mirror.working_copy import WorkingCopy
 
@@ -91,6 +92,8 @@ def _fetch_one(copy: WorkingCopy, name: str, seen: Seen, known: Known | None) ->
     with copy.fetched(name, lazy=lazy) as (got, temporary), copy.ledger.change() as database:
         # Gone since the list was made, or written here since: the next look finds it.
         if got is not None and unchanged(database, name, known):
+            if known is not None and known.etag != got.etag:
+                _drop_private(copy, name)
             stamp = copy.place(temporary, name)
             here = lazy is None or not got.size
             remember(database, name, etag=got.etag, size=got.size, stamp=stamp, here=here)
@@ -103,10 +106,20 @@ def _drop(copy: WorkingCopy, name: str, known: Known) -> None:
         path = copy.root / name
         path.unlink(missing_ok=True)
         forget(database, name)
+        _drop_private(copy, name)
         for folder in path.parents:  # folders say which versions and keys there are
             if folder == copy.root or any(folder.iterdir()):
                 break
             folder.rmdir()
+
+
+def _drop_private(copy: WorkingCopy, name: str) -> None:
+    """Remove pictures in clear that were made with what somebody else changed or removed.
+
+    They lie nowhere else, so no list says that they are gone; and they may show whom somebody else erased.
+    """
+    if (folder := made_with(name)) is not None:
+        shutil.rmtree(copy.root / folder, ignore_errors=True)
 
 
 def _doubt(copy: WorkingCopy, name: str, known: Known) -> None:

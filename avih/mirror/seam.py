@@ -74,6 +74,12 @@ def address_of(root: Path) -> str | None:
     return str(copy.address) if copy else None
 
 
+def stays_here(path: Path) -> bool:
+    """Tell whether a file of a store elsewhere never leaves this machine, so that others do not have it."""
+    copy = copy_of(path) if _copies else None
+    return copy is not None and copy.name(path) is None
+
+
 @contextlib.contextmanager
 def sending(*paths: Path) -> Iterator[None]:
     """Send files that the block writes or removes, in this order, once it has ended.

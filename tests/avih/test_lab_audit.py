@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avih.attack.pairs import Pairs
-from avih.errors import UsageError
+from avih.errors import SettingsMismatch, TooFew, UsageError
 from avih.evaluation.metrics import ssim
 from avih.lab import runner
 from avih.lab.attack import Attack, AttackFacts, Finding, Guess
@@ -107,7 +107,7 @@ def test_an_attack_that_breaks_is_no_pass_and_leaves_the_others_alone(monkeypatc
         raise ZeroDivisionError("by nothing")
 
     def too_few(lab: Lab) -> Iterator[Guess]:
-        raise UsageError("Expected 99 pictures, got 12.")
+        raise TooFew("Expected 99 pictures, got 12.")
         yield
 
     def tells(lab: Lab) -> Iterator[Finding]:
@@ -124,6 +124,36 @@ def test_an_attack_that_breaks_is_no_pass_and_leaves_the_others_alone(monkeypatc
         "none": None,
     }
     assert result.verdict == "attack too weak" and "attack breaks broke" in result.summary
+
+
+@pytest.mark.parametrize("error", [UsageError, SettingsMismatch])
+def test_only_too_few_pictures_excuse_an_attack(monkeypatch, error):
+    def breaks_at_once(lab: Lab) -> Iterator[Finding]:
+        raise error("Expected finite features, got NaN.")
+        yield
+
+    def breaks_later(lab: Lab) -> Iterator[Finding]:
+        yield Finding("rate", {"rate": 0.0}, "Nothing.", level="pass")
+        raise error("Expected pictures of one size, got two.")
+
+    def runs_out(lab: Lab) -> Iterator[Finding]:
+        yield Finding("rate", {"rate": 0.0}, "Nothing.", level="pass")
+        raise TooFew("Expected 99 pictures, got 12.")
+
+    with_attacks(monkeypatch, breaks_at_once=breaks_at_once, breaks_later=breaks_later, runs_out=runs_out)
+    noise = np.random.default_rng(4).integers(0, 256, size=small_faces().originals.shape).astype(np.uint8)
+    result = audit(subject=hidden_as(noise), settings=HASTY).result
+    found = {one.name: one for one in result.attacks}
+    assert found["breaks_at_once"].verdict == found["breaks_later"].verdict == "error"
+    assert found["breaks_later"].note == f"{error.__name__}: Expected pictures of one size, got two."
+    assert found["runs_out"].verdict == "pass" and "99 pictures" in found["runs_out"].note
+    assert result.verdict == "attack too weak"
+
+
+def test_a_network_without_pairs_has_too_few_of_them():
+    lab = lab_of(hidden_as(small_faces().originals), HASTY)
+    with pytest.raises(TooFew, match="at least 1 leaked pair"):
+        lab.train(lab.leaked.named([]))
 
 
 def test_a_weak_second_recogniser_does_not_count(monkeypatch):

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from avih.errors import UsageError
 from avih.evaluation.identification import IdentificationResult
-from avih.evaluation.summary import Limits, Tally, check_limits, summarise, unchecked_limits
+from avih.evaluation.summary import Limits, Tally, check_limits, summarise, unchecked_limits, unmeasured
 
 KEYS = {
     "ssim_e", "ssim_d", "lpips_e", "lpips_d", "cos_mean", "cos_min", "acc_original", "acc_one", "acc_all",
@@ -144,6 +144,19 @@ def test_absent_figures_are_named_but_break_nothing() -> None:
 def test_a_gallery_of_which_nothing_is_known_does_not_pass() -> None:
     nothing = summarise(Tally.of([table().assign(status="failed")]), identified(None, None, None))
     assert check_limits(nothing, Limits()) == ["No figure was measured, so no limit could be checked"]
+
+
+def test_a_protected_image_without_a_finite_figure_breaks_a_limit() -> None:
+    complete = table()[table().status != "protected"]
+    assert unmeasured(Tally.of([complete])) == []  # images that failed have no figures
+    assert unmeasured(Tally.of([complete.assign(status="failed")])) == []
+    for missing in (np.nan, np.inf, None):
+        rows = pd.concat([complete, complete, complete.assign(cos=missing, lpips_d=missing, seconds=missing)])
+        assert unmeasured(Tally.of([rows])) == ["cos was not measured for 1 of 3 images"]
+    assert unmeasured(Tally.of([complete.assign(ssim_e=np.nan, ssim_d=np.nan)])) == [
+        "SSIM_e was not measured for 1 of 1 images",
+        "SSIM_d was not measured for 1 of 1 images",
+    ]
 
 
 def test_limits_are_frozen_bounded_and_described() -> None:

@@ -21,6 +21,7 @@ from tasks.originals import iter_originals
 from tasks.progress import listening
 from tasks.protect_shard import protect_shard
 from tasks.records import RecogniserChoice
+from tasks.signed_json import SIGNATURE
 
 QUICK = AttackSettings(
     pairs=(4,), steps=4, minimum_steps=2, check_every=2, patience=1, width=4, blocks=0, judge_width=2,
@@ -171,6 +172,38 @@ def test_the_old_key_attacks_the_new_one_and_a_second_call_does_nothing_again(co
     assert (folder_of(copy) / "attack.json").stat().st_mtime_ns == before
     with pytest.raises(TypeError):
         attack_check(**arguments, settings=QUICK.model_copy(update={"seed": 1}))
+    for spoil in (altered, unsigned):
+        path, signed = folder_of(copy) / "attack.json", (folder_of(copy) / "attack.json").read_text()
+        path.write_text(spoil(signed))
+        with pytest.raises(IntegrityError):
+            read_attack(store=Store(copy.store), gallery="people", version="v0001")
+        with pytest.raises(TypeError):  # not taken over: it is made again
+            attack_check(**arguments, settings=QUICK)
+        path.write_text(signed)
+    assert attack_check(**arguments, settings=QUICK) == found
+
+
+def altered(text: str) -> str:
+    """What somebody would write who wants a rotation to go live."""
+    return text.replace('"verdict": "attack too weak"', '"verdict": "pass"')
+
+
+def unsigned(text: str) -> str:
+    return json.dumps({name: value for name, value in json.loads(text).items() if name != SIGNATURE})
+
+
+def test_the_check_of_another_version_is_none_of_this_one(attacked):
+    made, _, _ = attacked
+    store = Store(made.store)
+    path = store.attacked(gallery="people", version="v0009") / "attack.json"
+    path.parent.mkdir(parents=True)
+    try:
+        path.write_bytes((folder_of(made) / "attack.json").read_bytes())
+        with pytest.raises(IntegrityError, match="that of another version"):
+            read_attack(store=store, gallery="people", version="v0009")
+    finally:
+        path.unlink()
+        path.parent.rmdir()
 
 
 def test_the_service_model_cannot_be_the_second_recogniser(made):

@@ -26,3 +26,9 @@ def test_every_column_is_on_its_page_and_every_column_of_the_page_is_written(mad
     written = {name for file in files for name in pq.read_schema(file).names}
 
     assert written == described
+
+
+def test_index_and_run_record_are_their_owners_alone(made) -> None:
+    folder = Path(made.store) / "1_index" / "people" / "v0001"
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir() if path.is_file()}
+    assert modes == {"photos.parquet": 0o600, "run.json": 0o600}

@@ -1,6 +1,7 @@
 """A version's figures, read shard by shard, are those of all rows together in memory."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,15 @@ import pytest
 from avih.errors import UsageError
 from avih.evaluation.identification import identify
 from avih.evaluation.summary import summarise
+from avih.images import encode_png
+from avih.methods.pipeline import Finished, Portrait, Protected
 from avih.settings import EvaluateSettings
+from small_methods import Gallery
+from tasks import protect_shard
 from tasks.evaluate_shard import evaluated_address
 from tasks.measurements import Measurements
 from tasks.records import Place, RecogniserChoice
-from tasks.summarise_gallery import condense
+from tasks.summarise_gallery import condense, summarise_gallery
 
 KEY = "0123456789abcdef"
 SETTINGS = EvaluateSettings(probe_persons=3, contact_sheet_images=20)
@@ -106,3 +111,36 @@ def test_a_version_without_any_protected_photo_has_no_figures(place: Place) -> N
 def test_a_version_without_shards_is_refused(place: Place) -> None:
     with pytest.raises(UsageError, match="at least one shard"):
         Measurements(place=place, key_id=KEY, shards=[])
+
+
+def test_a_protected_photo_without_a_cosine_keeps_the_version_from_going_live(own: Gallery) -> None:
+    store, result = own.store, own.result
+    place = own.place(result.version)
+    path = store.shard(evaluated_address(place, result.key_id, 0), "parquet")
+    rows = pd.read_parquet(path)
+    rows.loc[rows.index[0], "cos"] = np.nan
+    rows.to_parquet(path, index=False)
+    summary = summarise_gallery(
+        place=place, key_id=result.key_id, shards=[0, 1], recovery="inverse",
+        settings=EvaluateSettings(contact_sheet_images=1), lpips_reason=None,
+    )  # fmt: skip
+    assert "cos was not measured for 1 of 8 images" in summary.broken_limits
+    assert summary.metrics["cos_min"] is not None
+
+
+@pytest.mark.parametrize(
+    ("cosine", "similarity", "reason"),
+    [(1.0, 1.0, ""), (np.nan, 1.0, "cos nan below 0.5"), (1.0, np.nan, "SSIM_d nan below 0.5")],
+)
+def test_a_figure_that_is_no_number_is_below_quality(
+    monkeypatch: pytest.MonkeyPatch, cosine: float, similarity: float, reason: str
+) -> None:
+    monkeypatch.setattr(protect_shard, "ssim", lambda *_: similarity)
+    picture = np.zeros((4, 4, 3), dtype=np.uint8)
+    bench = SimpleNamespace(
+        key=SimpleNamespace(recover=lambda stored, recovery: [stored[0].pixels]),
+        settings=SimpleNamespace(minimum_cosine=0.5, minimum_ssim_d=0.5, recovery="keyed"),
+    )
+    done = Finished(Portrait("a", "p", picture), Protected(picture, "nonce", cosine, 1), 1.0)
+    fields = protect_shard._judged(bench, done, encode_png(picture))
+    assert fields["status"] == ("below_quality" if reason else "protected") and fields["reason"] == reason

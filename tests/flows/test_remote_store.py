@@ -25,6 +25,7 @@ from tasks.evaluate_shard import evaluate_shard
 from tasks.freshness import freshened
 from tasks.promotion import current_version
 from tasks.run_record import load_run, save_run
+from tasks.summarise_gallery import summarise_gallery
 from tasks.verify_store import verify_store
 from tasks.worker_probe import _answer, mark_in_store
 from unorchestrated import without_prefect
@@ -104,6 +105,23 @@ def test_another_machine_drills_and_makes_the_next_night(shared, light, tmp_path
     assert current_version(a, "people").version == "v0002"
     done = verified(a)
     assert done.ok and not done.unchecked, done
+
+
+def test_faces_in_clear_stay_on_the_machine_that_made_them(shared, light):
+    filled(shared, light.store)  # in a folder, a signed list names the owner's sheet
+    sheet = f"5_evaluated/people/{light.key_id}/v0001/owner/contact_sheet.png"
+    assert (light.store.root / sheet).exists() and sheet not in shared.objects()
+    b = shared.open("b")
+    done = verified(b)
+    assert done.ok and not done.unchecked, done
+    place = load_run(store=light.store, gallery="people").place(b)
+    made = summarise_gallery(place=place, key_id=light.key_id, shards=[0, 1], recovery="inverse",
+                             settings=light_settings().evaluate, lpips_reason=None)  # fmt: skip
+    assert made.owner_contact_sheet == str(b.root / sheet) and (b.root / sheet).exists()
+    assert sheet not in shared.objects()
+    lists = [data.decode() for name, data in shared.objects().items() if "/signed/" in name]
+    assert lists and not [text for text in lists if "/owner/" in text]
+    assert verified(b).ok and verified(shared.open("a")).ok
 
 
 def test_a_lost_line_costs_nothing_and_the_bytes_are_those_of_a_store_in_a_folder(shared, light):

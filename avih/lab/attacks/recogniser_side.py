@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avih.attack.pairs import Pictures
-from avih.errors import UsageError
+from avih.errors import TooFew
 from avih.evaluation.metrics import Floats, unit_rows
 from avih.lab.attack import AttackFacts, Finding, Guess, Result
 from avih.lab.attacks.cross_key_network import few_targets, hidden_under
@@ -143,7 +143,7 @@ def service_threshold(lab: Lab) -> float:
     names = np.array(persons)
     strangers = np.triu(names[:, None] != names[None, :])
     if not strangers.any():
-        raise UsageError(f"Expected references of 2 persons or more, got {len(set(persons))}.")
+        raise TooFew(f"Expected references of 2 persons or more, got {len(set(persons))}.")
     return float(np.quantile((features @ features.T)[strangers], 1 - lab.settings.limits.false_match_rate))
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avih.attack.pairs import Pairs, Pictures
-from avih.errors import UsageError
+from avih.errors import TooFew
 from avih.evaluation.metrics import Floats
 from avih.generators.codec import encode, free_mask
 from avih.images import to_pixels, to_tensor
@@ -75,10 +75,10 @@ def open_by_differences(*, known: Rows, known_stored: Rows, stored: Rows, fill: 
           stored: ``(m, v)``; fill: ``(c,)``.
 
     Raises:
-        UsageError: fewer than two known pictures.
+        TooFew: fewer than two known pictures.
     """
     if len(known) < 2:
-        raise UsageError(f"Expected at least 2 known pictures to compare, got {len(known)}.")
+        raise TooFew(f"Expected at least 2 known pictures to compare, got {len(known)}.")
     (seen, turned), (held, held_turned) = _differences(known), _differences(known_stored)
     _, groups = np.unique(np.concatenate([seen, held]), axis=0, return_inverse=True)
     groups = groups.reshape(-1)
