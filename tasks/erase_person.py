@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from avih.atomic import atomic_file, remove, remove_leftovers, write_json
+from avih.atomic import remove, remove_leftovers, write_json
 from avih.erasing import belongs_to, remove_shard, rewrite_shard, sign_again
 from avih.errors import IntegrityError, UsageError
 from avih.gallery import read_history, write_history
@@ -25,7 +25,7 @@ from avih.shards import DoneRecord
 from avih.veils.store import VeilStore
 from tasks import opened
 from tasks.erased import remember_erased
-from tasks.evaluate_shard import measured_from
+from tasks.evaluate_shard import measured_from, write_measured
 from tasks.mlflow_runs import artifact_folders
 from tasks.progress import advance, begin
 from tasks.records import Record
@@ -170,9 +170,8 @@ def _erase_from(store: Store, gallery: str, version: str, person: str, mac_key: 
         inputs = rows_digest(others)
         aligned = rewrite_shard(store=store, address=address, person=person, inputs_sha256=inputs)
         for key_id in keys:
-            _erase_protected(
-                store, ShardAddress("protected", gallery, version, number, key_id), person, aligned
-            )
+            hidden = ShardAddress("protected", gallery, version, number, key_id)
+            _erase_protected(store, hidden, person, aligned, mac_key)
     digest = None
     for key_id in keys:
         folder = store.folder("protected", gallery=gallery, version=version, key_id=key_id)
@@ -183,7 +182,9 @@ def _erase_from(store: Store, gallery: str, version: str, person: str, mac_key: 
     return digest
 
 
-def _erase_protected(store: Store, address: ShardAddress, person: str, aligned: DoneRecord | None) -> None:
+def _erase_protected(
+    store: Store, address: ShardAddress, person: str, aligned: DoneRecord | None, mac_key: bytes
+) -> None:
     """Take the person out of a protected shard and of its measurements."""
     measured = ShardAddress("evaluated", address.gallery, address.version, address.number, address.key_id)
     if aligned is None:
@@ -195,14 +196,11 @@ def _erase_protected(store: Store, address: ShardAddress, person: str, aligned: 
     if done is None or not path.exists():
         return
     table = pd.read_parquet(path)
-    record = store.shard(measured, "done.json")
-    suffix = (measured_from(record) or "").partition(" ")[2]
-    remove(record)
-    with atomic_file(path, mode=0o600) as temporary:
-        table[~belongs_to(table, person)].to_parquet(temporary, index=False)
-    write_json(
-        record, {"inputs": f"{done.digest()} {suffix}", "rows": int((~belongs_to(table, person)).sum())}
-    )
+    # Empty where the measurements are not as they were signed: they stay so, and are made again.
+    suffix = (measured_from(store, measured, mac_key=mac_key) or "").partition(" ")[2]
+    remove(store.shard(measured, "done.json"))
+    others = table[~belongs_to(table, person)]
+    write_measured(store, measured, others, inputs=f"{done.digest()} {suffix}", mac_key=mac_key)
 
 
 def _sign_history(store: Store, gallery: str, digests: dict[str, str], mac_key: bytes) -> None:

@@ -1,5 +1,6 @@
 """Evaluate stage: measure every protected image of one shard from its stored file."""
 
+import hashlib
 import secrets
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -9,13 +10,14 @@ import pandas as pd
 import torch
 from torch import nn
 
-from avih.atomic import atomic_file, write_json
+from avih.atomic import atomic_file
 from avih.errors import AvihError, IntegrityError, KeyRefused
 from avih.evaluation.lpips_metric import Lpips, Unavailable
 from avih.evaluation.metrics import ssim
 from avih.images import to_tensor
 from avih.json_text import read_json
 from avih.keys import KeyStore
+from avih.mirror.seam import local
 from avih.naming import ShardAddress, Store
 from avih.recovery import Picture, Stored, recover
 from avih.settings import Recovery
@@ -26,6 +28,7 @@ from tasks.originals import in_batches, iter_originals
 from tasks.progress import advance
 from tasks.protect_shard import protected_address
 from tasks.records import Place, ShardRecord
+from tasks.signed_json import MEASURED_LABEL, read_signed, write_signed
 from tasks.stored import stored_of
 
 BATCH = 32
@@ -50,15 +53,12 @@ def evaluate_shard(
     address = evaluated_address(place, key_id, number)
     lpips = Lpips.load(Path(lpips_backbone) if lpips_backbone else None)
     inputs = f"{done.digest()} lpips={lpips.backbone_sha256 if isinstance(lpips, Lpips) else None}"
-    record = store.shard(address, "done.json")
-    if measured_from(record) == inputs:
+    mac_key = opened.vault(store.root).mac_key()
+    if measured_from(store, address, mac_key=mac_key) == inputs:
         advance("evaluate", done.rows)
         return ShardRecord(number=number, counts=dict(done.counts), made=False)
     table = _measure(place, key_id, number, recovery, lpips)
-    store.shard(address, "parquet").parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(store.shard(address, "parquet"), mode=0o600) as temporary:
-        table.to_parquet(temporary, index=False)
-    write_json(record, {"inputs": inputs, "rows": len(table)})
+    write_measured(store, address, table, inputs=inputs, mac_key=mac_key)
     return ShardRecord(number=number, counts=dict(done.counts), made=True)
 
 
@@ -82,12 +82,34 @@ def _measure(
     return table.reindex(columns=[*table.columns, *(c for c in wanted if c not in table.columns)])
 
 
-def measured_from(record: Path) -> str | None:
-    """Return what a shard was measured from; None where nothing says so, and it is measured again."""
+def write_measured(
+    store: Store, address: ShardAddress, table: pd.DataFrame, *, inputs: str, mac_key: bytes
+) -> None:
+    """Write the measurements of a shard, then the signed record that says what is in them and of what."""
+    path = store.shard(address, "parquet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path, mode=0o600) as temporary:
+        table.to_parquet(temporary, index=False)
+    content = {"inputs": inputs, "rows": len(table), "sha256": _sha256(path)}
+    write_signed(store.shard(address, "done.json"), content, mac_key=mac_key, label=MEASURED_LABEL)
+
+
+def measured_from(store: Store, address: ShardAddress, *, mac_key: bytes) -> str | None:
+    """Return what a shard was measured from; None where nothing that this store signed says so of its file.
+
+    Such a shard is measured again: figures decide whether a version goes live, and anybody may write a file.
+    """
     try:
-        return str(read_json(record.read_bytes())["inputs"])
-    except (OSError, ValueError, KeyError, TypeError):
+        content = read_signed(store.shard(address, "done.json"), mac_key=mac_key, label=MEASURED_LABEL) or {}
+        fits = content.get("sha256") == _sha256(store.shard(address, "parquet"))
+    except (OSError, IntegrityError):
         return None
+    return str(content.get("inputs")) if fits else None
+
+
+def _sha256(path: Path) -> str:
+    with local(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _seconds_per_image(path: Path) -> float | None:

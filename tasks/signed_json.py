@@ -13,6 +13,7 @@ from avih.json_text import read_json
 SIGNATURE: Final = "hmac_sha256"
 AUDIT_LABEL: Final = "avih audit v1"
 ATTACK_LABEL: Final = "avih attack check v1"
+MEASURED_LABEL: Final = "avih measurements v1"
 POLICY_LABEL: Final = "avih promotion policy v1"
 ERASED_LABEL: Final = "avih erased persons v1"
 ROTATION_LABEL: Final = "avih rotation plan v1"

@@ -108,6 +108,7 @@ def would_evaluate(
     """
     check_passphrase(place.folder)
     KeyStore(place.folder.keys).require(key_id, purpose="recover")
+    mac_key = opened.vault(place.folder.root).mac_key(create=False)
     lpips = Lpips.load(Path(lpips_backbone) if lpips_backbone else None)
     ending = f"lpips={lpips.backbone_sha256 if isinstance(lpips, Lpips) else None}"
     missing: dict[int, int] = {}
@@ -118,8 +119,8 @@ def would_evaluate(
                 f"Expected protected shard {number} of {place.gallery} {place.version}, got none. Run avih "
                 "protect."
             )
-        measured = place.folder.shard(evaluated_address(place, key_id, number), "done.json")
-        if measured_from(measured) != f"{done.digest()} {ending}":
+        address = evaluated_address(place, key_id, number)
+        if measured_from(place.folder, address, mac_key=mac_key) != f"{done.digest()} {ending}":
             missing[number] = done.samples
     return WouldMake(
         gallery=place.gallery, version=place.version, key_id=key_id, shards=len(shards),

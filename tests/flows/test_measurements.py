@@ -1,5 +1,7 @@
 """A version's figures, read shard by shard, are those of all rows together in memory."""
 
+import hashlib
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +17,7 @@ from avih.methods.pipeline import Finished, Portrait, Protected
 from avih.settings import EvaluateSettings
 from small_methods import Gallery
 from tasks import protect_shard
-from tasks.evaluate_shard import evaluated_address
+from tasks.evaluate_shard import evaluate_shard, evaluated_address
 from tasks.measurements import Measurements
 from tasks.records import Place, RecogniserChoice
 from tasks.summarise_gallery import condense, summarise_gallery
@@ -144,3 +146,22 @@ def test_a_figure_that_is_no_number_is_below_quality(
     done = Finished(Portrait("a", "p", picture), Protected(picture, "nonce", cosine, 1), 1.0)
     fields = protect_shard._judged(bench, done, encode_png(picture))
     assert fields["status"] == ("below_quality" if reason else "protected") and fields["reason"] == reason
+
+
+def test_measurements_that_nobody_signed_are_made_again(own: Gallery) -> None:
+    arguments = {"place": own.place(own.result.version), "key_id": own.result.key_id, "number": 0,
+                 "recovery": "inverse", "lpips_backbone": None}  # fmt: skip
+    address = evaluated_address(arguments["place"], own.result.key_id, 0)
+    path, record = (own.store.shard(address, ending) for ending in ("parquet", "done.json"))
+    signed = record.read_bytes()
+    assert not evaluate_shard(**arguments).made
+    before = pd.read_parquet(path)
+    better = before.assign(cos=1.0)
+    better.to_parquet(path, index=False)
+    assert evaluate_shard(**arguments).made and pd.read_parquet(path).cos.equals(before.cos)
+    better.to_parquet(path, index=False)
+    content = json.loads(signed) | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    record.write_text(json.dumps(content))  # as whoever may write to the store, but has no key
+    assert evaluate_shard(**arguments).made and pd.read_parquet(path).cos.equals(before.cos)
+    path.unlink()
+    assert evaluate_shard(**arguments).made and not evaluate_shard(**arguments).made
