@@ -1,5 +1,6 @@
 """Attacks with keys of the lab's own: they open weak schemes, and nothing where each key stands for itself."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from avih.attack.pairs import Pairs
 from avih.generators.codec import CodecGenerator
 from avih.lab.attack import Finding, Guess
 from avih.lab.attacks import cross_key_network, external_keys, seed_guessing, zero_leak
-from avih.lab.lab import Lab
+from avih.lab.lab import Lab, Lesson
 from avih.lab.scheme import Scheme
 from avih.settings import KeySettings
 from small_attack import small_faces
@@ -75,17 +75,17 @@ def test_own_keys_open_a_scheme_whose_keys_are_alike_and_no_other() -> None:
 
 def test_a_network_stops_by_originals_that_it_was_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
     lab, seen = weak_lab(masked, public=nn.Identity()), []
-    train = Lab.train
+    train_all = Lab.train_all
 
-    def watched(self: Lab, pairs: Pairs, **options: nn.Module | None) -> object:
-        seen.append((pairs, options["generator"]))
-        return train(self, pairs, network=HASTY)
+    def watched(self: Lab, lessons: Sequence[Lesson]) -> object:
+        seen.extend(lessons)
+        return train_all(self, [lesson._replace(network=HASTY) for lesson in lessons])
 
-    monkeypatch.setattr(Lab, "train", watched)
+    monkeypatch.setattr(Lab, "train_all", watched)
     labels = [one.label for one in zero_leak.run(lab)]
     assert labels[-1] == "2 own keys and the generator"
-    assert [generator is lab.subject.generator for _, generator in seen] == [False, False, True]
-    images = seen[1][0].images
+    assert [lesson.generator is lab.subject.generator for lesson in seen] == [False, False, True]
+    images = seen[1].pairs.images
     assert images[0::2] == images[1::2] == lab.leaked.images[:8]
 
 
