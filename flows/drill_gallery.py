@@ -4,15 +4,15 @@ from typing import Any
 
 import flows.environment  # noqa: F401  # before prefect
 
-from prefect import flow, runtime
+from prefect import flow
 
 from avih.naming import Store
 from flows.alerts import failed
 from flows.artifacts import show_facts
+from flows.held import held
 from flows.shard_runs import as_task
 from tasks.drill_gallery import SAMPLE, drill_gallery
 from tasks.drill_record import DrillRecord, check_drill
-from tasks.gallery_lock import PATIENCE, gallery_lock
 from tasks.run_record import load_run
 
 SHOWN = (
@@ -52,8 +52,7 @@ def drill_gallery_flow(
     place = Store.open(store)
     run = load_run(store=place, gallery=gallery, version=version)
     limit = run.settings.evaluate.limits.ssim_d_min if threshold is None else threshold
-    patience = PATIENCE if runtime.deployment.id else 0.0  # a person is told who holds the gallery
-    with gallery_lock(place, gallery, purpose="a recovery drill", patience=patience):
+    with held(place, gallery, purpose="a recovery drill"):
         record: DrillRecord = as_task(drill_gallery, name="drill", retries=1)(
             place=run.place(place), key_id=run.key_id, recovery=run.settings.protect.recovery, sample=sample,
             threshold=limit,

@@ -11,9 +11,9 @@ from avih.errors import QualityBelowLimits
 from avih.evaluation.lpips_metric import Lpips, Unavailable
 from avih.settings import LOCAL, EvaluateSettings, Recovery, RunnerSettings
 from flows.alerts import failed
+from flows.held import held
 from flows.shard_runs import ONE_AT_A_TIME, as_task, run_shards
 from tasks.evaluate_shard import evaluate_shard
-from tasks.gallery_lock import PATIENCE, gallery_lock
 from tasks.records import Place, Record
 from tasks.summarise_gallery import GallerySummary, summarise_gallery
 from tasks.tracking import TrackedRun, log_evaluation
@@ -47,8 +47,7 @@ def evaluate_gallery(
     The gallery is held meanwhile, so that no erasure takes away what is measured, and no plot comes back.
     """
     unavailable = None if lpips_backbone else Lpips.load(None)
-    patience = PATIENCE if runtime.deployment.id else 0.0  # a person is told who holds the gallery
-    with gallery_lock(place.folder, place.gallery, purpose="an evaluation", patience=patience):
+    with held(place.folder, place.gallery, purpose="an evaluation"):
         run_shards(
             evaluate_shard, stage="evaluate", numbers=shards, place=place, runner=runner, key_id=key_id,
             recovery=recovery, lpips_backbone=lpips_backbone,

@@ -4,17 +4,17 @@ from typing import Any
 
 import flows.environment  # noqa: F401  # before prefect
 
-from prefect import flow, runtime
+from prefect import flow
 
 from avih.naming import Store
 from avih.settings import RunnerSettings
 from flows.alerts import failed
 from flows.artifacts import show_facts
+from flows.held import held
 from flows.index_gallery import index_gallery
 from flows.make_version import VersionMade, go_live, make_version
 from flows.rotate import rotate_keys
 from flows.runners import check
-from tasks.gallery_lock import PATIENCE, gallery_lock
 from tasks.night_record import save_night
 from tasks.promotion import current_version, refuse
 from tasks.records import Record
@@ -49,8 +49,7 @@ def nightly_reprotect(*, store: str, gallery: str, runner: RunnerSettings | None
         KeyRefused: the key may not protect any more, or its leak budget is used up: rotate.
     """
     place = Store.find(store)
-    patience = PATIENCE if runtime.deployment.id else 0.0  # a person is told who holds the gallery
-    with gallery_lock(place, gallery, purpose="nightly re-protection", patience=patience):
+    with held(place, gallery, purpose="nightly re-protection"):
         plan = read_plan(place, gallery)
         # A rotation that waits for a person's yes is not ours to finish.
         if plan is not None and plan.approve == "auto":

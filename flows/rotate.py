@@ -1,7 +1,6 @@
 """Flow of a key rotation: new key, gate, protect again, evaluate, attack check, promote, retire the old key."""
 
 from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 import flows.environment  # noqa: F401  # before prefect
@@ -19,12 +18,12 @@ from flows.alerts import failed
 from flows.approval import wait_for_approval
 from flows.artifacts import show_facts
 from flows.attack_check import attack_check_flow
+from flows.held import held
 from flows.make_version import VersionMade, go_live, make_version
 from flows.runners import check
 from flows.shard_runs import as_task, run_shards
 from tasks.attack_check import AttackRecord, read_attack
 from tasks.create_key import default_actor
-from tasks.gallery_lock import PATIENCE, gallery_lock
 from tasks.key_gate import GateRecord, activate_key
 from tasks.promotion import refuse
 from tasks.records import Place, RecogniserChoice, Record
@@ -98,12 +97,8 @@ def rotate_keys(
     """
     place, actor = Store.find(store), default_actor()
     given = RotationChoices(policy=policy, gate=gate, attack=attack, second=second)
-    # A person is told who holds the gallery; a scheduled job waits for it.
-    lock = partial(
-        gallery_lock, place, gallery, purpose="rotation", patience=PATIENCE if runtime.deployment.id else 0.0
-    )
-    with ExitStack() as held:
-        held.enter_context(lock())
+    with ExitStack() as holding:
+        holding.enter_context(held(place, gallery, purpose="rotation"))
         due = rotation_due(store=store, gallery=gallery, policy=policy or RotationPolicy())
         if only_if_due and (note := why_nothing(read_plan(place, gallery), due, approve)):
             return Rotation(gallery=gallery, rotated=False, due=due, notes=(note,))
@@ -112,16 +107,17 @@ def rotate_keys(
             retrain_generator=retrain_generator, approve=approve, choices=given,
         )  # fmt: skip
         made = None
-        if not is_live(store=store, plan=plan):  # else killed after the switch: only tidying up is left
+        if is_live(store=store, plan=plan):  # killed after the switch: only tidying up is left
+            checked = read_attack(store=place, gallery=gallery, version=plan.version)
+        else:
             plan, record, made, checked = _make(store, plan, actor, runner)
             if approve == "ask":
-                held.close()  # the nights go on while nobody has answered
+                holding.close()  # the nights go on while nobody has answered
                 wait_for_approval(gallery=gallery, version=plan.version, verdict=checked.verdict)
-                held.enter_context(lock())
+                holding.enter_context(held(place, gallery, purpose="rotation"))
                 still_under_way(store=store, plan=plan)
-            refuse_stale(store=store, plan=plan, actor=actor)
+                refuse_stale(store=store, plan=plan, actor=actor)
             go_live(record, store=store, reason=f"rotation: {plan.reason}")
-        checked = read_attack(store=place, gallery=gallery, version=plan.version)
         notes = as_task(finish_rotation, name="retire the old key")(
             store=store, plan=plan, policy=plan.choices.policy or RotationPolicy(), actor=actor
         )

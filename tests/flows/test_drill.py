@@ -2,7 +2,6 @@
 
 import json
 import logging
-import multiprocessing
 import os
 import shutil
 from pathlib import Path
@@ -30,13 +29,13 @@ from avih.shards import read_rows
 from flows.alerts import read_alerts
 from flows.cli.main import app
 from flows.drill_gallery import drill_gallery_flow
+from held_elsewhere import held_elsewhere
 from small_drill import PHOTOS, call, drill, flip, kept, replace_pictures, with_noise
 from small_methods import Gallery
 from tasks import opened
 from tasks.drill_gallery import drill_gallery
 from tasks.drill_record import DrillFailed, DrillRecord, drill_path
 from tasks.erase_person import erase_person
-from tasks.gallery_lock import gallery_lock
 from tasks.protect_shard import protected_address
 from tasks.run_record import load_run, save_run
 
@@ -144,23 +143,9 @@ def test_what_cannot_be_drilled_is_told_with_exit_code_2(light, given, told):
 
 
 def test_a_gallery_that_somebody_works_on_is_left_alone(own):
-    context = multiprocessing.get_context("fork")
-    held, done = context.Event(), context.Event()
-
-    def hold() -> None:
-        with gallery_lock(own.store, "people", purpose="an erasure"):
-            held.set()
-            done.wait()
-
-    other = context.Process(target=hold)
-    other.start()
-    try:
-        assert held.wait(60)
+    with held_elsewhere(own.store, "an erasure"):
         busy = call(own)
         assert busy.exit_code == 1 and "an erasure" in busy.stderr
-    finally:
-        done.set()
-        other.join()
     assert kept(own) is None
 
 

@@ -1,35 +1,10 @@
 """Jobs that hold their gallery: refused while another process holds it, and nothing of theirs is written."""
 
-import multiprocessing
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
-from avih.naming import Store
 from flows.evaluate_gallery import evaluate_gallery
-from tasks.gallery_lock import GalleryBusy, gallery_lock
-
-
-@contextmanager
-def held_elsewhere(store: Store, purpose: str) -> Iterator[None]:
-    """Let another process hold the gallery while the block runs."""
-    context = multiprocessing.get_context("fork")
-    held, done = context.Event(), context.Event()
-
-    def hold() -> None:
-        with gallery_lock(store, "people", purpose=purpose):
-            held.set()
-            done.wait()
-
-    other = context.Process(target=hold)
-    other.start()
-    try:
-        assert held.wait(60)
-        yield
-    finally:
-        done.set()
-        other.join()
+from held_elsewhere import held_elsewhere
+from tasks.gallery_lock import GalleryBusy
 
 
 def test_an_evaluation_beside_an_erasure_brings_nothing_back(own):
