@@ -12,7 +12,8 @@ from avih.lab.settings import lab_settings
 from avih.naming import Store
 from flows.alerts import failed
 from flows.shard_runs import as_task
-from tasks.audit_gallery import AuditRecord, audit_gallery, units
+from tasks.audit_gallery import audit_gallery, units
+from tasks.audit_record import AuditRecord
 from tasks.audit_subject import data_name, is_drawn
 from tasks.audit_tracking import log_audit
 from tasks.mlflow_runs import TrackedRun

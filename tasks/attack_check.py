@@ -29,6 +29,7 @@ from tasks.progress import advance
 from tasks.records import Place, RecogniserChoice, Record
 from tasks.signed_json import ATTACK_LABEL, read_signed, write_signed
 from tasks.signed_list import list_files
+from tasks.unchanged import unchanged
 
 FILES = ("attack.json", "curve.png", "curve.parquet")
 
@@ -63,10 +64,13 @@ def attack_check(
     Raises:
         UsageError: too few images, or the second recogniser is the service model.
         IntegrityError: a stored file is not the one that was written.
+        VersionChanged: somebody was erased from the new version meanwhile.
     """
     units = _Units(planned_units(settings, recovery=recovery))
     place, key_id = (old, old_key) if old and old_key else (new, new_key)
-    inputs = _inputs(place, key_id, new, new_key, settings, second, lpips_backbone)
+    stored = shards_digest(new, new_key)
+    parts = [shards_digest(place, key_id), stored]
+    inputs = _inputs(parts, new, settings, second, lpips_backbone)
     folder = new.folder.attacked(gallery=new.gallery, version=new.version)
     mac_key = opened.vault(new.folder.root).mac_key()
     if _made_from(folder, mac_key) == inputs:
@@ -94,11 +98,12 @@ def attack_check(
     units.finish()
     facts = {"gallery": new.gallery, "version": new.version, "key_id": new_key, "leaked_version": place.version,
              "leaked_key_id": key_id, "recovery": recovery}  # fmt: skip
-    _write(folder, result, settings, facts=facts, inputs=inputs, mac_key=mac_key)
-    list_files(
-        store=new.folder, gallery=new.gallery, version=new.version, what="attacked",
-        files=[folder / name for name in FILES], mac_key=mac_key,
-    )  # fmt: skip
+    with unchanged(new, new_key, stored_sha256=stored, purpose="an attack check's verdict"):
+        _write(folder, result, settings, facts=facts, inputs=inputs, mac_key=mac_key)
+        list_files(
+            store=new.folder, gallery=new.gallery, version=new.version, what="attacked",
+            files=[folder / name for name in FILES], mac_key=mac_key,
+        )  # fmt: skip
     return AttackRecord(**result.model_dump())
 
 
@@ -143,21 +148,14 @@ class _Units:
 
 
 def _inputs(
-    old: Place,
-    old_key: str,
-    new: Place,
-    new_key: str,
+    digests: list[str],
+    place: Place,
     settings: AttackSettings,
     second: RecogniserChoice | None,
     lpips_backbone: str | None,
 ) -> str:
-    parts: list[Any] = [
-        shards_digest(old, old_key),
-        shards_digest(new, new_key),
-        settings.digest(),
-        __version__,
-    ]
-    parts += [new.recogniser.model_dump(), second and second.model_dump(), lpips_backbone]
+    parts: list[Any] = [*digests, settings.digest(), __version__]
+    parts += [place.recogniser.model_dump(), second and second.model_dump(), lpips_backbone]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
-
-from pydantic import ValidationError
+from typing import Any
 
 from avih import __version__
 from avih.atomic import remove
@@ -24,67 +22,28 @@ from avih.lab.result import LabResult
 from avih.lab.runner import Audit, Second, audit
 from avih.lab.settings import LabSettings
 from avih.mirror.seam import sending
-from avih.naming import Store
 from avih.recognisers import Recogniser
 from avih.settings import Recovery
 from tasks import opened
 from tasks.attack_pairs import shards_digest
 from tasks.audit_begun import BegunAudit
+from tasks.audit_record import (
+    CHOSEN,
+    REPORT,
+    VERDICT,
+    About,
+    AuditRecord,
+    audit_folder,
+    read_audit,
+    write_verdict,
+)
 from tasks.audit_subject import read_subject
 from tasks.progress import advance
-from tasks.records import Place, RecogniserChoice, Record
-from tasks.signed_json import AUDIT_LABEL, read_signed, write_signed
+from tasks.records import Place, RecogniserChoice
 from tasks.signed_list import list_files
+from tasks.unchanged import unchanged
 
 logger = logging.getLogger(__name__)
-VERDICT, REPORT = "verdict.json", "report.html"
-CHOSEN: Final = "chosen"  # folder of audits by some attacks only: they stand in for no whole one
-_ABOUT: Final = "audit"  # where verdict.json says how it was come by
-
-
-class About(Record):
-    """How a verdict was come by.
-
-    Attributes:
-        settings: of the lab, as plain values.
-        stored_sha256: digest of the stored shards that were attacked.
-        inputs_sha256: digest of everything that the audit depends on.
-        pictures: whether the report shows reconstructions.
-        time: UTC, ISO 8601.
-    """
-
-    key_id: str
-    stored_sha256: str
-    inputs_sha256: str
-    code_version: str
-    settings: dict[str, Any]
-    attacks: tuple[str, ...]
-    pictures: bool
-    time: str
-
-
-class AuditRecord(Record):
-    """What the lab found, how, and where it lies; ``made`` is false where it was there already."""
-
-    result: LabResult
-    about: About
-    folder: str
-    made: bool
-
-    @property
-    def report(self) -> Path:
-        """The report for people."""
-        return Path(self.folder) / REPORT
-
-    @property
-    def whole(self) -> bool:
-        """Whether all attacks were tried."""
-        return Path(self.folder).name != CHOSEN
-
-    @property
-    def passed(self) -> bool:
-        """Whether the verdict lets a release stand: neither a failure nor an audit that proves nothing."""
-        return self.result.verdict in ("pass", "warn")
 
 
 def units(names: Sequence[str] = ()) -> int:
@@ -106,8 +65,8 @@ def audit_gallery(
 ) -> AuditRecord:
     """Audit a version and write verdict and report, unless exactly that was done already.
 
-    The version is only read, without its gallery's lock: a full audit takes hours, and the nights go on. One that
-    was cut off goes on with the first attack that had not ended.
+    The version is read without its gallery's lock, which only the writing takes: a full audit takes hours, and
+    the nights go on. One that was cut off goes on with the first attack that had not ended.
 
     Args:
         place: the version.
@@ -124,6 +83,7 @@ def audit_gallery(
         UsageError: too few persons or pictures, no such attack, or the second recogniser is the service model.
         IntegrityError: a stored file is not the one that was written.
         KeyRefused: the key may not recover.
+        VersionChanged: somebody was erased from the version meanwhile.
     """
     whole = set(names) in (set(), set(registry.NAMES))
     about = about_audit(
@@ -137,7 +97,8 @@ def audit_gallery(
     service = opened.recogniser(place.recogniser, place.folder.root)
     other = _second(second, place, service)
     lpips = Lpips.load(Path(lpips_backbone) if lpips_backbone else None)
-    begun = BegunAudit(folder, inputs=about.inputs_sha256, mac_key=opened.vault(place.folder.root).mac_key())
+    mac_key = opened.vault(place.folder.root).mac_key()
+    begun = BegunAudit(folder, inputs=about.inputs_sha256, mac_key=mac_key)
     found = audit(
         subject=read_subject(
             place=place, key_id=key_id, recovery=recovery, most=settings.most_images, consenting=consenting,
@@ -152,42 +113,15 @@ def audit_gallery(
         known={} if consenting else begun.known(),
         keep=None if consenting else begun.keep,
     )  # fmt: skip
-    result = _write(folder, found, about, place)
-    begun.end()
-    list_files(
-        store=place.folder, gallery=place.gallery, version=place.version,
-        what="audited" if whole else f"audited-{CHOSEN}", files=[folder / VERDICT, folder / REPORT],
-        mac_key=opened.vault(place.folder.root).mac_key(),
-    )  # fmt: skip
+    with unchanged(place, key_id, stored_sha256=about.stored_sha256, purpose="an audit's verdict"):
+        result = _write(folder, found, about, mac_key)
+        begun.end()
+        list_files(
+            store=place.folder, gallery=place.gallery, version=place.version,
+            what="audited" if whole else f"audited-{CHOSEN}", files=[folder / VERDICT, folder / REPORT],
+            mac_key=mac_key,
+        )  # fmt: skip
     return AuditRecord(result=result, about=about, folder=str(folder), made=True)
-
-
-def audit_folder(store: Store, *, gallery: str, version: str, whole: bool = True) -> Path:
-    """Folder of a version's last audit by all attacks, or of the last one by some."""
-    folder = store.folder("audited", gallery=gallery, version=version)
-    return folder if whole else folder / CHOSEN
-
-
-def read_audit(store: Store, *, gallery: str, version: str, whole: bool = True) -> AuditRecord | None:
-    """Read the last audit of a version, its signature checked; None if there was none.
-
-    Raises:
-        IntegrityError: the file is damaged or was altered.
-    """
-    folder = audit_folder(store, gallery=gallery, version=version, whole=whole)
-    path = folder / VERDICT
-    content = read_signed(path, mac_key=opened.vault(store.root).mac_key(), label=AUDIT_LABEL)
-    if content is None:
-        return None
-    try:
-        about = About.model_validate(content.pop(_ABOUT))
-        result = LabResult.model_validate(content)
-    except (KeyError, ValidationError) as error:
-        raise IntegrityError(
-            f"Expected an audit in {path}, got something else ({type(error).__name__}): another release of avih "
-            "wrote it. Remove it and audit again."
-        ) from None
-    return AuditRecord(result=result, about=about, folder=str(folder), made=False)
 
 
 def kept_audit(folder: Path, place: Place, about: About) -> AuditRecord | None:
@@ -228,12 +162,10 @@ def _second(choice: RecogniserChoice | None, place: Place, service: Recogniser) 
     return Second(network_features(recogniser), recogniser.card.name)
 
 
-def _write(folder: Path, found: Audit, about: About, place: Place) -> LabResult:
+def _write(folder: Path, found: Audit, about: About, mac_key: bytes) -> LabResult:
     """Write the report, and the verdict last: with it the audit is done."""
     from avih.lab.report.page import write_report
 
-    # JSON has no NaN: a figure that could not be computed is null.
-    content = json.loads(found.result.model_dump_json())
     folder.mkdir(parents=True, exist_ok=True)
     remove(folder / VERDICT)  # it would speak for a report that is not its own
     with TemporaryDirectory(dir=folder, prefix=".report-") as private:  # nobody else may look in
@@ -241,10 +173,5 @@ def _write(folder: Path, found: Audit, about: About, place: Place) -> LabResult:
         path.chmod(0o600 if found.shown else 0o644)
         with sending(folder / REPORT):
             path.replace(folder / REPORT)
-    write_signed(
-        folder / VERDICT,
-        content | {_ABOUT: about.model_dump(mode="json")},
-        mac_key=opened.vault(place.folder.root).mac_key(),
-        label=AUDIT_LABEL,
-    )
+    write_verdict(folder, found.result, about, mac_key=mac_key)
     return found.result

@@ -24,7 +24,7 @@ from avih.naming import Store
 from avih.settings import Frozen
 from tasks import opened
 from tasks.attack_pairs import shards_digest
-from tasks.audit_gallery import AuditRecord, read_audit
+from tasks.audit_record import AuditRecord, read_audit
 from tasks.records import Place
 from tasks.signed_json import POLICY_LABEL, read_signed, write_signed
 

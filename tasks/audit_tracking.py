@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from avih.lab.result import LabResult
-from tasks.audit_gallery import REPORT, VERDICT, AuditRecord
+from tasks.audit_record import REPORT, VERDICT, AuditRecord
 from tasks.mlflow_runs import TrackedRun, begin_run, log_figures, reached
 from tasks.records import Place
 

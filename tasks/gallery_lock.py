@@ -1,8 +1,8 @@
 """One job per gallery at a time, of those that hold its lock; the kernel frees that with the process.
 
 They are: run, nightly, rotate and giving a rotation up, evaluate, drill, promote and rollback, erase, a change of
-the passphrase. The other stages alone, audits and attack checks do not hold it: their files are written whole or
-not at all.
+the passphrase. Audits and attack checks hold it while they write what they found (``tasks/unchanged.py``).
+The other stages alone do not: their files are written whole or not at all.
 
 In a store elsewhere a job holds it for all machines: a lock there that it renews, see
 ``avih/mirror/locks.py``.

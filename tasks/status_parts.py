@@ -26,7 +26,7 @@ from tasks.records import Record
 from tasks.signed_json import AUDIT_LABEL, read_signed
 
 Signature = Literal["checked", "unchecked"]
-AUDIT_FILE: Final = "verdict.json"  # of tasks/audit_gallery.py, which takes seconds to import
+AUDIT_FILE: Final = "verdict.json"  # of tasks/audit_record.py, which takes seconds to import
 
 
 class Drilled(Record):

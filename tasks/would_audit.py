@@ -7,7 +7,8 @@ from avih.naming import Store
 from avih.recognisers import read_card
 from tasks import opened
 from tasks.audit_begun import BegunAudit
-from tasks.audit_gallery import about_audit, audit_folder, kept_audit
+from tasks.audit_gallery import about_audit, kept_audit
+from tasks.audit_record import audit_folder
 from tasks.audit_subject import data_name, is_drawn
 from tasks.dry_checks import check_passphrase
 from tasks.records import RecogniserChoice, Record

@@ -24,7 +24,7 @@ from flows.cli.reproduce import Told
 
 if TYPE_CHECKING:
     from avih.naming import Store
-    from tasks.audit_gallery import AuditRecord
+    from tasks.audit_record import AuditRecord
 
 CONTROLS = ("control", "ok", "expected", "got")
 ATTACKS = ("attack", "verdict", "named", "prior", "SSIM", "SSIM over prior", "seconds")

@@ -25,7 +25,8 @@ from small_audit import ONE, TINY, copied, from_source, light_gallery, tiny_lab
 from small_methods import Gallery, settings_of
 from small_methods import made as small
 from tasks import opened
-from tasks.audit_gallery import audit_folder, audit_gallery, read_audit
+from tasks.audit_gallery import audit_gallery
+from tasks.audit_record import audit_folder, read_audit
 from tasks.audit_subject import read_subject
 from tasks.originals import iter_originals
 from tasks.progress import listening

@@ -10,10 +10,13 @@ import pytest
 from avih.lab import registry
 from avih.lab.attacks import classical, same_key_network
 from avih.lab.result import AttackEntry
-from small_audit import TINY, light_gallery, tiny_lab
+from small_audit import TINY, copied, light_gallery, tiny_lab
 from small_methods import Gallery
 from tasks.audit_begun import BegunAudit
-from tasks.audit_gallery import AuditRecord, audit_folder, audit_gallery
+from tasks.audit_gallery import audit_gallery
+from tasks.audit_record import AuditRecord, audit_folder
+from tasks.erase_person import erase_person
+from tasks.unchanged import VersionChanged
 
 BOTH = ("same_key_network", "classical")
 KEY = bytes(range(32))
@@ -105,3 +108,20 @@ def test_what_was_altered_or_broke_is_tried_again(tmp_path: Path):
     held.end()
     assert not path.parent.exists()
     held.end()  # nothing left to forget
+
+
+def test_a_report_never_brings_back_whoever_was_erased_meanwhile(light, tmp_path, counted):
+    first, _ = counted
+    gallery = copied(light, tmp_path)
+    person = gallery.rows().person.iloc[0]
+    real = first.real
+
+    def erasing(lab: object) -> Iterator[object]:
+        erase_person(store=gallery.store, gallery="people", person=person)
+        return real(lab)
+
+    first.real = erasing
+    with pytest.raises(VersionChanged, match="erased from it meanwhile"):
+        audit(gallery, consenting=True)
+    folder = audit_folder(gallery.store, gallery="people", version="v0001")
+    assert not folder.exists() or not list(folder.iterdir())
