@@ -1,11 +1,13 @@
 """Where to compute: the one choice of device, and what to call the machine that a time was measured on."""
 
+import copy
 import os
 import platform
 from pathlib import Path
 from typing import Final
 
 import torch
+from torch import nn
 
 from avih.errors import UsageError
 
@@ -42,6 +44,15 @@ def chosen_device(wanted: str | None = None) -> torch.device:
             "where there is a GPU and its driver: use cpu."
         ) from None
     return device
+
+
+def placed(network: nn.Module, device: torch.device | str) -> nn.Module:
+    """Return a network that computes there: itself, or a copy where it is elsewhere, which others may rely on."""
+    wanted = torch.device(device)
+    parts = (*network.parameters(), *network.buffers())
+    if all(part.device.type == wanted.type for part in parts):
+        return network
+    return copy.deepcopy(network).to(wanted)
 
 
 def machine_name(device: torch.device) -> str:

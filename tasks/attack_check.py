@@ -18,6 +18,7 @@ from avih.attack.plot import curve_figure, curve_table
 from avih.attack.result import AttackResult
 from avih.attack.second import Embed, network_features
 from avih.attack.settings import AttackSettings
+from avih.device import placed
 from avih.errors import IntegrityError, UsageError
 from avih.evaluation.lpips_metric import Lpips
 from avih.naming import Store
@@ -180,7 +181,8 @@ def _known_generator(place: Place, key_id: str, recovery: Recovery) -> nn.Module
     """Open the key's generator where it is no secret."""
     if recovery != "keyed":
         return None
-    return opened.key(place.folder.root, key_id=key_id, purpose="inspect")[1]
+    generator = opened.key(place.folder.root, key_id=key_id, purpose="inspect")[1]
+    return placed(generator, "cpu")  # where attack networks are trained
 
 
 def _second(choice: RecogniserChoice | None, place: Place, service: Recogniser) -> Embed | None:

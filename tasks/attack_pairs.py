@@ -43,7 +43,7 @@ def read_pairs(*, place: Place, key_id: str, most: int, other: Place | None = No
         UsageError: the version holds no protected image.
         IntegrityError: a stored file is not the one that was written.
     """
-    rows = _chosen(_protected_rows(place, key_id), most)
+    rows = whole_persons(_protected_rows(place, key_id), most)
     if not len(rows):
         raise UsageError(f"Expected protected images in {place.gallery} {place.version}, got none.")
     sealed_in = place if other is None or has_originals(place) else other
@@ -84,12 +84,18 @@ def _protected_rows(place: Place, key_id: str) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _chosen(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+def whole_persons(rows: pd.DataFrame, most: int) -> pd.DataFrame:
     """Take whole persons, in the order of their lots, up to ``most`` images (the first person in any case)."""
     if len(rows) <= most:
         return rows
     counts = rows.person.fillna("").value_counts()
     order = sorted(counts.index, key=lambda person: lot(str(person)))
-    taken = counts[order].cumsum()
-    kept = [person for place, person in enumerate(order) if place == 0 or taken[person] <= most]
+    kept: list[str] = []
+    left = most
+    for person in order:
+        if (
+            counts[person] <= left or not kept
+        ):  # whoever has too many photos is left out, and nobody else for it
+            kept.append(person)
+            left -= counts[person]
     return rows[rows.person.fillna("").isin(kept)].head(most)

@@ -8,6 +8,7 @@ import numpy as np
 
 from avih.attack.pairs import Pairs, Pictures, lot
 from avih.datasets.registry import SYNTHETIC
+from avih.device import placed
 from avih.evaluation.summary import COUNTED
 from avih.lab.subject import Subject
 from avih.recovery import Stored
@@ -59,7 +60,7 @@ def read_subject(
         recogniser=opened.recogniser(place.recogniser, place.folder.root),
         protect=run.settings.protect,
         key=run.settings.key,
-        generator=key.generator if recovery == "keyed" else None,
+        generator=placed(key.generator, "cpu") if recovery == "keyed" else None,  # where attackers compute
         recover=recover,
         data=data,
         consenting=consenting,

@@ -74,6 +74,7 @@ def unmixed_sample(
         settings=key_settings(settings),
         sampler=sampler,
         seed=secrets.randbits(63) | (1 << 62),
+        device=recogniser.device,
         progress=progress,
     )
     hiding = protect_settings(settings)

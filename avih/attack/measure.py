@@ -29,6 +29,22 @@ class Figures(Frozen):
     lpips: float | None
 
 
+def dealt_to_others(found: Names, true: Names) -> float:
+    """Rate to be expected of guesses dealt out at random to the other pictures: what they owe to frequent names.
+
+    An attack that shows one person whatever it is given is right as often as that person is asked about. No
+    picture gets its own guess: among few pictures that would be taken for luck.
+
+    Shape:
+        - found, true: ``(n,)``; 0 for fewer than two.
+    """
+    count = len(true)
+    if count < 2:
+        return 0.0
+    hits = found[:, None] == true[None, :]
+    return float(hits.sum() - hits.trace()) / (count * (count - 1))
+
+
 @dataclass(frozen=True, eq=False)
 class Scores:
     """How one way of guessing did, image by image.
@@ -49,11 +65,8 @@ class Scores:
 
     @property
     def shuffled_rate(self) -> float:
-        """Rate to be expected of the same guesses dealt out at random: what they owe to a few frequent names.
-
-        A network that shows one person whatever it is given is right as often as that person is asked about.
-        """
-        return float((self.found[:, None] == self.true[None, :]).mean()) if len(self.true) else 0.0
+        """Rate to be expected of the same guesses dealt out at random."""
+        return dealt_to_others(self.found, self.true)
 
 
 @dataclass(frozen=True)

@@ -43,20 +43,35 @@ def _identity(figures: Figures, chance: float, settings: AttackSettings, counts:
     rate, advantage, tries = figures.id_rate, figures.id_advantage, figures.id_images
     if not counts or rate is None or advantage is None:
         return "pass"
-    prior, hits = rate - advantage, round(rate * tries)
-    allowed = max(2 * chance, settings.pass_id_advantage)
-    if (
-        advantage >= max(settings.fail_id_advantage, allowed) - ROUNDING
-        and at_least(hits, tries=tries, rate=prior) < settings.fail_significance
-    ):
+    return named_level(
+        rate, rate - advantage, tries=tries, allowed=max(2 * chance, settings.pass_id_advantage),
+        far=settings.fail_id_advantage, sure=settings.fail_significance, unlikely=settings.warn_significance,
+    )  # fmt: skip
+
+
+def named_level(
+    rate: float, prior: float, *, tries: int, allowed: float, far: float, sure: float, unlikely: float
+) -> Level:
+    """Judge how often pictures were named right.
+
+    Args:
+        rate: share of ``tries`` pictures that were named right.
+        prior: the same without the picture.
+        tries: pictures.
+        allowed: over the prior; pass up to here.
+        far: over the prior; fail from here on, if it is more than allowed, and surely so.
+        sure: chance of so many hits at the prior's rate, below which it is no luck.
+        unlikely: the same for a warning, at the allowed rate.
+    """
+    advantage, hits = rate - prior, round(rate * tries)
+    far = max(far, min(allowed, 1 - prior))  # all right is far, whatever chance is
+    if advantage >= far - ROUNDING and at_least(hits, tries=tries, rate=prior) < sure:
         return "fail"
-    limit = min(1.0, prior + allowed)
-    if (
-        advantage <= allowed + ROUNDING
-        or at_least(hits, tries=tries, rate=limit) >= settings.warn_significance
-    ):
-        return "pass"
-    return "warn"
+    within = advantage <= allowed + ROUNDING
+    # All right is told, even where so few are no surprise at the allowed rate: more they could not show.
+    limit = prior if hits == tries else min(1.0, prior + allowed)
+    luck = at_least(hits, tries=tries, rate=limit) >= unlikely
+    return "pass" if within or luck else "warn"
 
 
 def worse(sets: Sequence[Figures], *, chance: float, settings: AttackSettings, identity: bool) -> Figures:

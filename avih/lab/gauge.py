@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from avih.attack.measure import dealt_to_others
 from avih.attack.pairs import Pairs, Pictures
 from avih.attack.second import Identifier
 from avih.evaluation.bootstrap import bootstrap_interval
@@ -158,16 +159,12 @@ class Gauge:
         return self.blanks[name]
 
     def _named_blindly(self, got: Scores, priors: Sequence[Scores], pairs: Pairs) -> float | None:
-        """Return the best rate without the picture: by chance, by a blind guess, or by showing always the same.
-
-        An attack that shows one person whatever it is given is right as often as that person is asked about.
-        """
+        """Return the best rate without the picture: by chance, by a blind guess, or by showing one person."""
         rates = [one.id_rate for one in priors if one.id_rate is not None]
         if not rates:
             return None
         true = np.array(pairs.persons, dtype=np.str_)[self.known(pairs)]
-        shuffled = float((got.found[:, None] == true[None, :]).mean())
-        return max([*rates, self.chance, shuffled])
+        return max([*rates, self.chance, dealt_to_others(got.found, true)])
 
 
 def _interval(values: Floats, persons: Sequence[str]) -> Interval:

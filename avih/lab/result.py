@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from avih.attack.verdict import Level
+from avih.attack.verdict import LEVELS, Level
 from avih.lab.attack import Kind
 from avih.lab.settings import LabLimits
 from avih.settings import Frozen
@@ -88,9 +88,25 @@ class AttackEntry(Frozen):
     findings: tuple[Told, ...] = ()
     note: str = ""
 
+    @property
+    def counts(self) -> bool:
+        """Whether it bears on the gallery's verdict: attacks of any kind may have findings that do."""
+        return self.verdict in (*LEVELS, "error")
+
+    @property
+    def decided_by(self) -> Told | None:
+        """The finding that the verdict rests on, where no variant that counts is as bad."""
+        found = max((one for one in self.findings if one.level), key=_rank, default=None)
+        shown = max((one for one in self.variants if one.kind == "key"), key=_rank, default=None)
+        return found if found and (shown is None or _rank(shown) < _rank(found)) else None
+
+
+def _rank(judged: Measured | Told) -> int:
+    return LEVELS.index(judged.level) if judged.level else -1
+
 
 class BudgetPoint(Frozen):
-    """The leak-budget curve: what so many leaked pairs bring (the best network at this size)."""
+    """The leak-budget curve: what so many leaked pairs bring; each figure of the network that is best at it."""
 
     pairs: int
     id_rate: float | None
@@ -102,7 +118,9 @@ class BudgetPoint(Frozen):
 
 
 class LeakBudget(Frozen):
-    """``n10`` and ``n50``: fewest leaked pairs with 10 and 50 % identified; None: never, up to ``most``."""
+    """``n10`` and ``n50``: fewest leaked pairs with 10 and 50 % more identified than without the picture, and not
+    by luck; None: never, up to ``most``.
+    """
 
     points: tuple[BudgetPoint, ...]
     n10: int | None

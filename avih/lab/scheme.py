@@ -16,6 +16,7 @@ from torch import nn
 from avih.attack.control import key_settings, protect_settings
 from avih.attack.pairs import Pairs, Pictures
 from avih.datasets.pictures import public_pictures
+from avih.device import placed
 from avih.generators import build_generator
 from avih.images import to_tensor
 from avih.key_training import PictureSampler, train_generator
@@ -53,7 +54,7 @@ class LabVeils:
 
 @dataclass(eq=False, repr=False)
 class LabKey:
-    """One key, and what its owner or an attacker with chosen pictures can do with it."""
+    """One key, and what its owner or an attacker with chosen pictures can do with it; generator on the CPU."""
 
     secret: bytes
     generator: nn.Module
@@ -74,7 +75,9 @@ class LabKey:
                 rows = [row for row, one in enumerate(pairs.persons) if one == person]
                 self.veils.learn(person, pairs.originals[rows])
         settings = self.settings.for_few(len(pairs))
-        work = Work(self.secret, self.generator, self.subject.recogniser, settings, version, self.veils)
+        recogniser = self.subject.recogniser
+        generator = placed(self.generator, recogniser.device)
+        work = Work(self.secret, generator, recogniser, settings, version, self.veils)
         hider = pipeline_of(self.settings.method).hider(work)
         portraits = (
             Portrait(image, person, pixels)
@@ -113,6 +116,11 @@ class Scheme:
         """Whether the lab's keys are made and used by a shorter recipe than the gallery's."""
         return self.settings.cheap_keys and self.subject.protect.recovery == "unmixed"
 
+    @property
+    def shares_generator(self) -> bool:
+        """Whether the lab's keys have the gallery's generator, which is public."""
+        return self.settings.cheap_keys and self.subject.generator is not None
+
     def key_recipe(self) -> KeySettings:
         """Return the recipe of the lab's keys."""
         return key_settings(self.settings.network) if self.cheap else self.subject.key
@@ -138,13 +146,14 @@ class Scheme:
         if recipe.architecture == "none":
             return build_generator(architecture="none", options={})
         public = self.subject.generator
-        if self.settings.cheap_keys and public is not None:
+        if self.shares_generator and public is not None:
             return public  # a keyed key may take over the generator of another: its secret is what counts
         height, width = self.subject.pairs.originals.shape[1:3]
         sampler = PictureSampler(
             pictures=public_pictures(), height=height, width=width, rng=np.random.default_rng(seed)
         )
-        return train_generator(settings=recipe, sampler=sampler, seed=seed).generator
+        device = self.subject.recogniser.device
+        return train_generator(settings=recipe, sampler=sampler, seed=seed, device=device).generator.cpu()
 
     def _veils(self, secret: bytes) -> LabVeils | None:
         pipeline: Pipeline = pipeline_of(self.subject.protect.method)

@@ -53,7 +53,7 @@ class LabSettings(Frozen):
     cheap_keys: bool = Field(
         True,
         description="The lab's own keys: unmixed by the short recipe of the rotation check, keyed with the "
-        "gallery's generator.",
+        "gallery's generator. Otherwise by the gallery's own recipe, which takes hours and a graphics card.",
     )
     versions: tuple[Count, ...] = Field((3,), description="Versions of one picture that are compared.")
     fit_pictures: Count = Field(4, description="Pictures that are fitted one by one (gradient, inversion).")

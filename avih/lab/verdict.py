@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from avih.attack.verdict import LEVELS, ROUNDING, Level, at_least
+from avih.attack.verdict import LEVELS, Level
+from avih.attack.verdict import named_level as judged
 from avih.lab.result import AttackEntry, AttackVerdict, ControlResult, Measured, Verdict
 from avih.lab.settings import LabLimits
 
@@ -54,15 +55,11 @@ def named_level(
         limits: the limits.
         chance: rate of naming a person at random; the prior where that is all it is.
     """
-    advantage, hits = rate - prior, round(rate * tries)
     chance = prior if chance is None else chance
-    allowed = max(2 * chance, limits.pass_id_advantage)
-    far = max(limits.fail_id_advantage, min(allowed, 1 - prior))  # all right is far, whatever chance is
-    if advantage >= far - ROUNDING and at_least(hits, tries=tries, rate=prior) < SURE:
-        return "fail"
-    limit = min(1.0, prior + allowed)
-    within = advantage <= allowed + ROUNDING
-    return "pass" if within or at_least(hits, tries=tries, rate=limit) >= UNLIKELY else "warn"
+    return judged(
+        rate, prior, tries=tries, allowed=max(2 * chance, limits.pass_id_advantage),
+        far=limits.fail_id_advantage, sure=SURE, unlikely=UNLIKELY,
+    )  # fmt: skip
 
 
 def _verification(figures: Measured, limits: LabLimits) -> Level:
@@ -92,14 +89,14 @@ def verdict_of(attacks: Sequence[AttackEntry], controls: Sequence[ControlResult]
     """Combine all attacks that count with the controls.
 
     An attack that got nothing proves something only if it works where it can; one that got through needs no
-    control.
+    control. Where no attack counts, nothing is proved.
     """
-    counted = [one.verdict for one in attacks]
-    if "fail" in counted:
+    found = {one.verdict for one in attacks}
+    if "fail" in found:
         return "fail"
-    if not all(control.ok for control in controls) or "error" in counted:
+    if not all(control.ok for control in controls) or "error" in found or not found & set(LEVELS):
         return "attack too weak"
-    return "warn" if "warn" in counted else "pass"
+    return "warn" if "warn" in found else "pass"
 
 
 def worst(variants: Sequence[Measured]) -> Measured:

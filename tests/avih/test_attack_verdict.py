@@ -56,6 +56,11 @@ def test_twice_chance_is_allowed_where_there_are_few_persons():
     assert level_of(half, chance=0.2, settings=SETTINGS) == "pass"
 
 
+@pytest.mark.parametrize(("persons", "prior"), [(2, 0.5), (3, 0.38), (4, 0.55)])
+def test_all_named_right_fails_however_few_persons_there_are(persons, prior):
+    assert level_of(figures(hits=40, tries=40, prior=prior), chance=1 / persons, settings=SETTINGS) == "fail"
+
+
 def test_a_second_recogniser_that_is_too_weak_does_not_count():
     assert level_of(figures(hits=20), chance=0.02, settings=SETTINGS, identity=False) == "pass"
 

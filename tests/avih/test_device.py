@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from avih import device
-from avih.device import chosen_device, machine_name
+from avih.device import chosen_device, machine_name, placed
 from avih.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -77,3 +77,11 @@ def test_a_machine_is_its_processor_and_threads(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(device.platform, "processor", lambda: "")
     monkeypatch.setattr(device.platform, "machine", lambda: "riscv64")
     assert machine_name(CPU).startswith("riscv64, ")
+
+
+def test_a_network_that_is_elsewhere_is_copied_and_stays_where_others_rely_on_it() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    assert placed(network, "cpu") is network
+    other = placed(network, torch.device("meta"))
+    assert {part.device.type for part in (*other.parameters(), *other.buffers())} == {"meta"}
+    assert {part.device.type for part in (*network.parameters(), *network.buffers())} == {"cpu"}

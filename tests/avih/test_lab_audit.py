@@ -136,18 +136,27 @@ def test_only_too_few_pictures_excuse_an_attack(monkeypatch, error):
         yield Finding("rate", {"rate": 0.0}, "Nothing.", level="pass")
         raise error("Expected pictures of one size, got two.")
 
+    def breaks_after_it_got_through(lab: Lab) -> Iterator[Guess]:
+        yield Guess("right", lab.targets, lab.targets.originals)
+        raise error("Expected more, got this.")
+
     def runs_out(lab: Lab) -> Iterator[Finding]:
         yield Finding("rate", {"rate": 0.0}, "Nothing.", level="pass")
         raise TooFew("Expected 99 pictures, got 12.")
 
-    with_attacks(monkeypatch, breaks_at_once=breaks_at_once, breaks_later=breaks_later, runs_out=runs_out)
+    with_attacks(
+        monkeypatch, breaks_at_once=breaks_at_once, breaks_later=breaks_later, runs_out=runs_out,
+        breaks_after_it_got_through=breaks_after_it_got_through,
+    )  # fmt: skip
     noise = np.random.default_rng(4).integers(0, 256, size=small_faces().originals.shape).astype(np.uint8)
     result = audit(subject=hidden_as(noise), settings=HASTY).result
     found = {one.name: one for one in result.attacks}
     assert found["breaks_at_once"].verdict == found["breaks_later"].verdict == "error"
     assert found["breaks_later"].note == f"{error.__name__}: Expected pictures of one size, got two."
     assert found["runs_out"].verdict == "pass" and "99 pictures" in found["runs_out"].note
-    assert result.verdict == "attack too weak"
+    through = found["breaks_after_it_got_through"]
+    assert through.verdict == "fail" and through.variants[0].id_rate == 1 and "got this" in through.note
+    assert found["breaks_later"].findings and result.verdict == "fail"
 
 
 def test_a_network_without_pairs_has_too_few_of_them():

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from avih.attack.measure import dealt_to_others
 from avih.attack.pairs import Pairs
 from avih.attack.second import Identifier
 from avih.evaluation.metrics import ssim
 from avih.lab.attack import Guess
 from avih.lab.gauge import Gauge
+from avih.lab.result import Measured
 from avih.lab.settings import LabLimits
 
 SIDE, PERSONS, EACH = 16, 6, 5
@@ -129,3 +131,29 @@ def test_a_blank_picture_is_measured_anew_for_other_targets_and_another_blank(ga
             == pytest.approx(np.mean([ssim(blank, one) for one in pairs.originals]))
         )
     assert len(set(wanted.values())) == 3
+
+
+def test_a_few_pictures_that_are_all_named_right_are_no_luck(gauge, targets):
+    few = targets.named(targets.images[::2][:4])
+    assert len(set(few.persons)) == 4
+    strict = Gauge(gauge.identifier, gauge.name, LabLimits(false_match_rate=0.001))
+
+    def named(always: np.ndarray) -> Measured:
+        """Measure right guesses against somebody who always shows this picture."""
+        found = strict.measure(Guess("right", few, few.originals), blank=always, kind="key")
+        assert found.id_rate == 1 and found.tar is None  # too few comparisons for an acceptance rate
+        return found
+
+    # Dealt out to the other pictures these guesses are never right: chance is left, or who is always shown.
+    assert named(targets.originals[-1]).prior_id_rate == pytest.approx(1 / PERSONS)
+    assert named(few.originals[0]).prior_id_rate == 1 / 4
+
+
+@pytest.mark.parametrize(
+    ("found", "true", "rate"),
+    [("abcd", "abcd", 0.0), ("aaaa", "aabc", 0.5), ("aabb", "aabb", 1 / 3), ("a", "a", 0.0), ("", "", 0.0)],
+)
+def test_guesses_are_dealt_out_to_the_other_pictures(found, true, rate):
+    loops = [one == other for row, one in enumerate(found) for at, other in enumerate(true) if row != at]
+    dealt = dealt_to_others(np.array(list(found), np.str_), np.array(list(true), np.str_))
+    assert dealt == pytest.approx(rate) and (not loops or dealt == pytest.approx(np.mean(loops)))

@@ -14,7 +14,7 @@ from avih.html.markup import Html, joined, tag
 from avih.lab.budget import leak_budget
 from avih.lab.report.page import write_report
 from avih.lab.report.plots import id_limits
-from avih.lab.result import LeakBudget
+from avih.lab.result import LeakBudget, Told
 from avih.lab.runner import Audit
 from avih.lab.settings import LabLimits
 from chromium import Chromium, Laid, chromium
@@ -131,6 +131,16 @@ def test_groups_what_counts_and_what_does_not(text: str) -> None:
         assert words.index(first, head) == min(
             words.index(one, head) for one in firsts if one in words[head:]
         )
+
+
+def test_what_a_finding_decided_counts_and_is_named(tmp_path: Path) -> None:
+    linked = Told(label="linked by pixels", values={"rate": 0.4}, text="By pixels.", level="fail")
+    by_design = measured("inversion", 0.53, 0.03, kind="by design")
+    side = entry("side", "The recogniser", by_design, kind="by design", verdict="fail", findings=(linked,))
+    words = Page(written(tmp_path, audit(attacks=(side,), leak_budget=None))).text
+    row = words[words.index("Count for the verdict") : words.index("Tests", words.index("Count for the"))]
+    assert "Decided by linked by pixels" in row and "FAIL" in row
+    assert "53%" not in row and "Shown, not counted" not in row
 
 
 @pytest.mark.parametrize("verdict", ["pass", "warn", "fail", "attack too weak"])

@@ -3,7 +3,7 @@
 import pytest
 
 from avih.lab.budget import leak_budget
-from avih.lab.result import AttackEntry, ControlResult, Measured
+from avih.lab.result import AttackEntry, ControlResult, Measured, Told
 from avih.lab.settings import LabLimits
 from avih.lab.verdict import attack_verdict, level_of, named_level, verdict_of, worst
 from avih.lab.words import summary_of
@@ -91,6 +91,8 @@ def control(ok: bool) -> ControlResult:
         (("warn",), False, "attack too weak"),
         (("pass", "does not apply"), True, "pass"),
         (("pass", "error"), True, "attack too weak"),
+        (("does not apply",), True, "attack too weak"),  # nothing that counts was tried
+        ((), True, "attack too weak"),
     ],
 )
 def test_the_verdict_rests_on_attacks_and_controls(verdicts, ok, expected):
@@ -126,6 +128,14 @@ def test_the_leak_budget_takes_the_best_network_of_every_size():
     assert [point.pairs for point in found.points] == [8, 32, 96] and found.points[0].level == "warn"
     assert (found.n10, found.n50, found.most) == (8, 96, 96)
     assert leak_budget([entry("pass", name="other", variants=variants)]) is None
+    # Each figure comes from the network that is best at it, and luck reaches nothing.
+    named = figures(facts={"pairs": 8}, id_advantage=0.12, ssim_advantage=-0.3)
+    alike = figures(facts={"pairs": 8}, id_advantage=0.03, ssim_advantage=-0.09)
+    (point,) = leak_budget([entry("pass", name="same_key_network", variants=(named, alike))]).points
+    assert (point.id_advantage, point.ssim_advantage) == (0.12, -0.09)
+    assert leak_budget([entry("pass", name="same_key_network", variants=(named,))]).n10 is None
+    sure = named.model_copy(update={"level": "fail"})
+    assert leak_budget([entry("fail", name="same_key_network", variants=(alike, sure))]).n10 == 8
     none = leak_budget([entry("pass", name="same_key_network", variants=variants[:1])])
     assert none is not None and (none.n10, none.n50) == (None, None)
 
@@ -138,7 +148,29 @@ def test_the_worst_variant_is_the_one_that_got_furthest():
 
 @pytest.mark.parametrize(
     ("rate", "prior", "tries", "expected"),
-    [(0.9, 0.1, 30, "fail"), (0.12, 0.1, 30, "pass"), (0.2, 0.02, 5, "pass"), (0.08, 0.02, 2000, "warn")],
+    [
+        (0.9, 0.1, 30, "fail"),
+        (0.12, 0.1, 30, "pass"),
+        (0.2, 0.02, 5, "pass"),
+        (0.08, 0.02, 2000, "warn"),
+        (1.0, 1 / 6, 4, "fail"),
+        (1.0, 1 / 4, 4, "warn"),
+        (0.75, 1 / 4, 4, "pass"),
+        (1.0, 1 / 2, 2, "pass"),
+    ],
 )
 def test_levels_allow_for_luck(rate: float, prior: float, tries: int, expected: str) -> None:
     assert named_level(rate, prior, tries=tries, chance=0.01, limits=LIMITS) == expected
+
+
+def test_what_a_finding_decided_is_told_apart_from_the_best_picture():
+    shown = figures(kind="by design", level="fail")
+    decided = Told(label="linked", values={"rate": 0.4}, text="By pixels.", level="fail")
+    fine = Told(label="fine", values={}, text="Nothing.", level="pass")
+    beside = entry("fail", kind="by design", variants=(shown,), findings=(fine, decided))
+    assert beside.counts and beside.decided_by == decided
+    assert not entry("by design", kind="by design", variants=(shown,)).counts
+    # As bad as the finding: the picture speaks for itself.
+    assert entry("fail", variants=(figures(level="fail"),), findings=(decided,)).decided_by is None
+    assert entry("fail", variants=(figures(),), findings=(decided,)).decided_by == decided
+    assert entry("pass", variants=(figures(),)).decided_by is None

@@ -84,7 +84,9 @@ def _ways(lab: Lab, keys: Mapping[int, LabKey]) -> Iterator[_Way]:
     yield _Way(", un-mixed with its own secret" if keyed else "", labels, as_own)
     if not keyed:
         return
-    generators = [key.generator for key in keys.values()]
+    if lab.scheme.shares_generator:
+        labels = ()  # each of them would show the same
+    generators = [key.generator for key in keys.values()][: len(labels)]
     if lab.subject.generator is not None:
         generators.append(lab.subject.generator)
         labels = (*labels, "the gallery's generator")

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped]
 
+from avih.attack.measure import dealt_to_others
 from avih.attack.pairs import Pairs, Pictures
 from avih.attack.prior import noise_like
 from avih.attack.second import Identifier, fit_descriptor
@@ -188,7 +189,7 @@ def _matched(lab: Lab, reading: Reading) -> Finding:
     bare, _ = identifier.identify(
         view(blurred(fold(lab.targets.originals), reading.width)), lab.targets.persons
     )
-    rate, blind = float((found == true).mean()), float((found[:, None] == true[None, :]).mean())
+    rate, blind = float((found == true).mean()), dealt_to_others(found, true)
     best, prior, limits = float((bare == true).mean()), max(identifier.chance, blind), lab.settings.limits
     level = named_level(rate, prior, tries=len(true), chance=identifier.chance, limits=limits)
     return Finding(

@@ -23,6 +23,7 @@ FACTS = AttackFacts(
     holds="Several protected versions of each attacked picture, under different keys or under one key; for the "
     "network also of other pictures, with their originals.",
 )
+FEWEST_PAIRS: Final = 8  # with half of them a network does not undo even a constant mask
 COMBINED: Final = ("mean", "median")  # of two values both are the same
 Values = NDArray[np.float64]
 
@@ -82,7 +83,7 @@ def _of_one_key(lab: Lab) -> _Copies | None:
     sizes = sorted({size for size in lab.settings.versions if size > 1})
     trained = sizes if _thorough(lab) else sizes[:1]
     few = few_targets(lab)
-    own = lab.first(lab.leaked, len(few))
+    own = lab.first(lab.leaked, max(len(few), FEWEST_PAIRS))
     both: list[Pairs] = []
     for turn in range(max(sizes, default=1)):
         both.append(_version(lab, joined([few, own]), turn))

@@ -135,8 +135,11 @@ def _attack_chart(attacks: Sequence[AttackEntry], scale: Scale) -> Html | None:
         axes.axvline(level, color=colour, linewidth=1.3, linestyle=style, zorder=0.5)
     reach = [0.0, 1.15 * scale.limits[1]]
     for row, (attack, value) in enumerate(rows):
-        counts = attack.kind == "key" and attack.verdict in COLOURS
-        colour, mark = (COLOURS[attack.verdict], MARKS[attack.verdict]) if counts else (MUTED, "o")
+        # The level of what is drawn: a finding may have decided otherwise.
+        best = attack.variants[0] if attack.variants else None
+        judged = best.level if best and best.kind == "key" else attack.verdict
+        counts = attack.kind == "key" and judged in COLOURS
+        colour, mark = (COLOURS[judged], MARKS[judged]) if counts else (MUTED, "o")
         low, high = attack.ci.get(scale.name) or (value, value)
         axes.plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
         axes.plot(

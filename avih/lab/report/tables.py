@@ -54,11 +54,16 @@ def attack_table(attacks: Sequence[AttackEntry]) -> Html:
     """Show every attack with its best variant, in groups."""
     pieces: list[Html] = []
     for kind, (title, text) in GROUPS.items():
-        group = [one for one in attacks if one.kind == kind and one.verdict != APART]
+        group = [one for one in attacks if _group(one) == kind and one.verdict != APART]
         if group:
             pieces.append(_heading(title, text))
             pieces += table_rows(ATTACK_COLUMNS, [_attack(one) for one in group])
     return table(ATTACK_COLUMNS, pieces)
+
+
+def _group(one: AttackEntry) -> str:
+    """Return where an attack stands: what counts for the verdict stands together, whatever its kind."""
+    return "key" if one.counts else one.kind
 
 
 def apart_list(attacks: Sequence[AttackEntry]) -> Html:
@@ -71,21 +76,31 @@ def apart_list(attacks: Sequence[AttackEntry]) -> Html:
 
 
 def _attack(one: AttackEntry) -> Row:
+    said = [one.note] if one.note else []
+    figures = _best_guess(one)
+    if one.counts and one.decided_by:
+        said.append(f"Decided by {one.decided_by.label} (below), not by a picture.")
+        figures = (NONE, NONE, NONE) if one.kind != "key" else figures
+    holds = [tag("span", one.holds, css="sub"), *(tag("span", text, css="sub note") for text in said)]
+    return (
+        joined(tag("a", one.title, href=f"#{anchor(one)}"), *holds),
+        badge(one.verdict),
+        *figures,
+        duration(one.cost_s),
+    )
+
+
+def _best_guess(one: AttackEntry) -> Row:
     named = joined(NONE)
     if one.id_rate is not None:
         named = joined(
             with_interval(one.id_rate, one.ci.get("id_rate")),
             tag("span", f"prior {percent(one.prior_id_rate)}", css="sub"),
         )
-    holds = [tag("span", one.holds, css="sub")]
-    holds += [tag("span", one.note, css="sub note")] if one.note else []
     return (
-        joined(tag("a", one.title, href=f"#{anchor(one)}"), *holds),
-        badge(one.verdict),
         named,
         with_interval(one.ssim_advantage, one.ci.get("ssim_advantage"), says=gain),
         with_interval(one.tar, one.ci.get("tar")),
-        duration(one.cost_s),
     )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import RidgeClassifier
 from sklearn.preprocessing import StandardScaler
 
+from avih.attack.measure import dealt_to_others
 from avih.attack.pairs import Pairs, Pictures
 from avih.attack.second import gradient_histograms
 from avih.lab.attack import Finding
@@ -98,7 +99,7 @@ def _naming(
     }
     rates = {kind: float((one == names[asked]).mean()) for kind, one in found.items()}
     # Its own answers dealt out at random: whoever always names one person is right now and then.
-    dealt = float((found["protected"][:, None] == names[asked][None, :]).mean())
+    dealt = dealt_to_others(found["protected"], names[asked])
     prior = max(1 / len(set(names[known].tolist())), dealt)
     works = rates["originals"] >= limits.second_minimum
     hits = round(rates["protected"] * len(asked))

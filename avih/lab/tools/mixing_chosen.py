@@ -109,11 +109,13 @@ def reuse(lab: Lab) -> Iterator[Finding]:
 
 def _stored_reuse(lab: Lab) -> Finding:
     """Look for two stored pictures under one mixing, whatever their nonces say."""
-    shared = shared_shifts(_rows(lab.subject.pairs.protected[:MOST]))
+    compared = _rows(lab.subject.pairs.protected[:MOST])
+    shared, count = shared_shifts(compared), len(compared)
     return Finding(
         "one mixing for two stored pictures",
         {"strongest": shared.found, "bound": shared.bound, "comparisons": shared.comparisons},
-        f"Stored pictures compared each with each by their differences modulo 256: the most alike two are "
+        f"The first {count} stored pictures compared each with each by their differences modulo 256: the most "
+        f"alike two are "
         f"{'more alike than' if shared.surely else 'no more alike than'} chance gives.",
         level="fail" if shared.surely else "pass",
     )

@@ -11,6 +11,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from avih.attack.measure import dealt_to_others
 from avih.attack.pairs import Pairs
 from avih.attack.verdict import Level, at_least
 from avih.evaluation.metrics import Floats
@@ -183,7 +184,7 @@ def histogram_match(pairs: Pairs) -> tuple[Matched, Matched | None]:
     named = persons[alike.argmax(axis=1)][several]
     true = persons[several]
     # Whoever always names the person with most photos is right as often as that person is asked about.
-    always = float((named[:, None] == true[None, :]).mean())
+    always = dealt_to_others(named, true)
     chance = max(always, float((own[several].sum(axis=1) / (len(pairs) - 1)).mean()))
     return photo, Matched(float((named == true).mean()), chance, int(several.sum()))
 
