@@ -85,6 +85,7 @@ class ShardErasure:
                     address=address,
                     person=self.person,
                     inputs_sha256=inputs,
+                    mac_key=self.mac_key,
                 )
                 self._replacing.replace(address, lambda aside: write(into=aside))
         return read_done(self.store, address)
