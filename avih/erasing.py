@@ -10,6 +10,7 @@ from avih.errors import IntegrityError
 from avih.manifest import read_manifest, write_manifest
 from avih.naming import ShardAddress, Store
 from avih.shards import DoneRecord, iter_samples, read_done, read_rows, write_shard
+from avih.trusted import read_trusted
 
 SHARD_FILES = ("done.json", "tar", "parquet", "timing.json")
 
@@ -24,32 +25,42 @@ def belongs_to(rows: pd.DataFrame, person: str) -> "pd.Series[bool]":
 
 
 def rewrite_shard(
-    *, store: Store, address: ShardAddress, person: str, inputs_sha256: str
-) -> DoneRecord | None:
-    """Write a shard again without a person; a shard that nobody else is in goes. None where it is gone.
+    *, store: Store, into: Store, address: ShardAddress, person: str, inputs_sha256: str, mac_key: bytes
+) -> DoneRecord:
+    """Write a shard again without a person, into another store; the shard itself stays as it is.
 
     Args:
-        store: where.
+        store: where the shard is.
+        into: where it is written.
         address: which shard.
         person: whom to leave out.
         inputs_sha256: digest of what the shard is made from once the person is left out.
+        mac_key: signs the new shard if this store made the old one; of another's nothing is vouched for.
+
+    Raises:
+        IntegrityError: there is no such shard, or it is damaged.
     """
     before = read_done(store, address)
     if before is None:
-        return None
-    rows = read_rows(store, address)
+        raise IntegrityError(
+            f"Expected shard {address.name} of {address.version}, got none. Verify the gallery."
+        )
+    ours = read_trusted(store, address, mac_key=mac_key) == before
+    rows = read_rows(store, address, record=before)
     others = rows[~belongs_to(rows, person)].reset_index(drop=True)
-    if others.empty:
-        remove_shard(store=store, address=address)
-        return None
-    if len(others) == len(rows) and before.inputs_sha256 == inputs_sha256:
-        return before
     names = set(others.image_id)
     return write_shard(
-        store=store, address=address, rows=others, settings=AsStored(before.settings),
-        samples=[sample for sample in iter_samples(store, address) if sample.key in names],
+        store=into, address=address, rows=others, settings=AsStored(before.settings),
+        samples=[sample for sample in iter_samples(store, address, record=before) if sample.key in names],
         inputs_sha256=inputs_sha256, key_id=before.key_id, recogniser=before.recogniser,
+        mac_key=mac_key if ours else None,
     )  # fmt: skip
+
+
+def is_interrupted(store: Store, address: ShardAddress) -> bool:
+    """Tell whether there are files of a shard that do not make up a shard: a writer of it was cut short."""
+    there = any(store.shard(address, ending).exists() for ending in ("done.json", "tar", "parquet"))
+    return there and read_done(store, address) is None
 
 
 def remove_shard(*, store: Store, address: ShardAddress) -> None:

@@ -7,6 +7,7 @@ No other module joins a path inside the store.
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from avih.mirror import seam
 from avih.mirror.address import is_address
@@ -44,6 +45,8 @@ __all__ = [
     "version_name",
     "version_number",
 ]
+
+ASIDE: Final = "replacing"  # folder beside shards for what is to take their place
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,10 @@ class Store:
         """File of a shard: ``ending`` is ``tar``, ``parquet`` or ``done.json``."""
         return self.root / address.folder / f"{address.name}.{ending}"
 
+    def aside(self) -> "Store":
+        """Return the same store with a shard's files in a folder beside it: what is to replace it waits there."""
+        return _Aside(self.root)
+
     def attacked_root(self, gallery: str) -> Path:
         """Folder of all attack checks of a gallery."""
         return self.gallery_root("attacked", gallery)
@@ -189,3 +196,11 @@ class Store:
         """Names of all galleries that were indexed."""
         root = self.root / STAGE_FOLDERS["index"]
         return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+
+
+class _Aside(Store):
+    """A store whose shards lie in a folder beside the real ones, on the same disk, so that they can be moved."""
+
+    def shard(self, address: ShardAddress, ending: str) -> Path:
+        path = super().shard(address, ending)
+        return path.parent / ASIDE / path.name

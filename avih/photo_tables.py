@@ -22,11 +22,14 @@ KINDS: Final[tuple[Kind, ...]] = ("added", "changed", "removed", "kept")
 _FIELDS: Final = ", ".join(COLUMNS)
 _MARKS: Final = ", ".join("?" * len(COLUMNS))
 _BOTH: Final = "after AS photo JOIN before AS other USING (image_id)"
-_SAME: Final = "(photo.content_mac, photo.status) = (other.content_mac, other.status)"
+# Whom a photo shows is compared too: an unfinished version's index carries no signature, and is gone on with.
+_SAME: Final = (
+    "(photo.content_mac, photo.status) = (other.content_mac, other.status) AND photo.person IS other.person"
+)
 # What follows FROM for each kind of photo; ``photo`` is the row that is meant.
 _FROM: Final[dict[Kind, str]] = {
     "added": "after AS photo LEFT JOIN before AS other USING (image_id) WHERE other.image_id IS NULL",
-    "changed": f"{_BOTH} WHERE NOT {_SAME}",
+    "changed": f"{_BOTH} WHERE NOT ({_SAME})",
     "removed": "before AS photo LEFT JOIN after AS other USING (image_id) WHERE other.image_id IS NULL",
     "kept": f"{_BOTH} WHERE {_SAME}",
 }

@@ -102,7 +102,7 @@ def write_shards(store: Store, rows: int, shard_size: int) -> None:
         write_shard(
             store=store, address=ShardAddress("protected", GALLERY, "v0001", number, KEY_ID), rows=table,
             samples=[Sample(key=name, files=content) for name, content in files.items()], settings=Made(),
-            inputs_sha256="0" * 64, key_id=KEY_ID, recogniser="none",
+            inputs_sha256="0" * 64, key_id=KEY_ID, recogniser="none", mac_key=MAC_KEY,
         )  # fmt: skip
         _write_measurements(store, number, table, generator)
 

@@ -1,6 +1,7 @@
 """Align stage: find the face in each photo of one shard, bring it into position, seal it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
@@ -16,7 +17,8 @@ from avih.naming import ShardAddress
 from avih.recovery import Picture
 from avih.scanning import content_mac
 from avih.settings import AlignSettings
-from avih.shards import Sample, shard_state, write_shard
+from avih.shards import Sample, write_shard
+from avih.trusted import trusted_state
 from tasks import opened
 from tasks.data_source import open_photos
 from tasks.progress import advance
@@ -51,10 +53,12 @@ def align_shard(
     store, address = place.folder, ShardAddress("aligned", place.gallery, place.version, number)
     rows = read_index(store=store, gallery=place.gallery, version=place.version, shard=number)
     inputs = rows_digest(rows)
-    if shard_state(store, address, settings=settings, inputs_sha256=inputs) == "done":
+    vault = opened.vault(store.root)
+    made_with: dict[str, Any] = {"settings": settings, "inputs_sha256": inputs, "mac_key": vault.mac_key()}
+    if trusted_state(store, address, **made_with) == "done":
         advance("align", len(rows))
         return ShardRecord(number=number, counts=rows.status.value_counts().to_dict(), made=False)
-    carried = _carried(place, address, rows, settings, all_of_it=source is None)
+    carried = _carried(place, address, rows, settings, vault.mac_key(), all_of_it=source is None)
     advance("align", len(carried.rows))
     fresh = rows[~rows.image_id.isin(carried.rows)]
     samples = [Sample(key=name, files=files) for name, files in carried.files.items()]
@@ -65,24 +69,28 @@ def align_shard(
             f"{fresh.image_id.iloc[0]} and {len(fresh) - 1} others. Rotate with --from recovered."
         )
     if len(fresh) and source is not None:
-        vault = opened.vault(store.root)
         photos = open_photos(source=source, layout=layout, store=store)
         faces = _Faces(photos, opened.aligner(settings), vault.mac_key())
         table, more = faces.seal(fresh, vault.for_gallery(place.gallery))
         tables, samples = [*tables, table], [*samples, *more]
     done = write_shard(
-        store=store, address=address, samples=samples, rows=pd.concat(tables, ignore_index=True),
-        settings=settings, inputs_sha256=inputs,
-    )  # fmt: skip
+        store=store, address=address, samples=samples, rows=pd.concat(tables, ignore_index=True), **made_with
+    )
     return ShardRecord(number=number, counts=dict(done.counts), made=True)
 
 
 def _carried(
-    place: Place, address: ShardAddress, rows: pd.DataFrame, settings: AlignSettings, *, all_of_it: bool
+    place: Place,
+    address: ShardAddress,
+    rows: pd.DataFrame,
+    settings: AlignSettings,
+    mac_key: bytes,
+    *,
+    all_of_it: bool,
 ) -> Carried:
     """Take over the faces of photos that an earlier version aligned with the same settings."""
     store, alike = place.folder, made_alike(settings)
-    source = earlier_shard(store, address, fits=lambda _, record: alike(record))
+    source = earlier_shard(store, address, fits=lambda _, record: alike(record), mac_key=mac_key)
     now = {row.image_id: row for row in rows.itertuples()}
 
     def same(then: Row) -> bool:

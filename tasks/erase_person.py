@@ -8,26 +8,25 @@ and the source itself. A kill in the middle is made good by the same command.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from avih.atomic import remove, remove_leftovers, write_json
-from avih.erasing import belongs_to, remove_shard, rewrite_shard, sign_again
-from avih.errors import IntegrityError, UsageError
+from avih.atomic import remove, remove_leftovers
+from avih.erasing import belongs_to, sign_again
+from avih.errors import UsageError
 from avih.gallery import read_history, write_history
-from avih.index_file import count_index, iter_index, read_index, rows_digest, shard_sizes, write_index
+from avih.index_file import count_index, iter_index, write_index
 from avih.keys import KeyStore
-from avih.manifest import MANIFEST_FILE, verify_gallery
-from avih.naming import ShardAddress, Store, veils_folder
+from avih.naming import Store, veils_folder
 from avih.scanning import person_mac
-from avih.shards import DoneRecord
 from avih.veils.store import VeilStore
 from tasks import opened
+from tasks.erase_shards import ShardErasure
 from tasks.erased import remember_erased
-from tasks.evaluate_shard import measured_from, write_measured
+from tasks.erasing_journal import begin, check_person, journal_path, read_journal, signed_keys, write_journal
 from tasks.mlflow_runs import artifact_folders
-from tasks.progress import advance, begin
+from tasks.progress import advance
+from tasks.progress import begin as begin_progress
 from tasks.records import Record
 from tasks.search_store import Finding, search_store
 from tasks.signed_list import list_again
@@ -47,24 +46,26 @@ def erase_person(*, store: Store, gallery: str, person: str) -> Erased:
     """Erase one person from a gallery, then search the whole store for the name and the image ids.
 
     Raises:
-        UsageError: no version knows the person.
-        IntegrityError: a version is not as it was signed; it is not signed anew.
+        UsageError: no version knows the person, or another person's erasure was cut short.
+        IntegrityError: a version is not as it was signed, or changed since the erasure began; nothing
+            is signed anew.
         AvihError: MLflow cannot say where the gallery's pictures are; nothing was erased.
     """
     versions = store.versions(gallery)
-    journal = store.erased(gallery).with_name("erasing.json")
-    ids = _checked_ids(store, gallery, person, begun=journal.exists())
     mac_key = opened.vault(store.root).mac_key()
-    logged = artifact_folders(store, gallery)
-    if not journal.exists():
-        _verify(store, gallery, versions, mac_key)
-        write_json(journal, {"versions": versions}, mode=0o600)
     hidden = person_mac(person, mac_key=mac_key)
+    journal = read_journal(store, gallery, mac_key=mac_key)
+    check_person(journal, hidden)
+    ids = _checked_ids(store, gallery, person, begun=journal is not None)
+    logged = artifact_folders(store, gallery)
+    journal = begin(store=store, gallery=gallery, person=hidden, before=journal, mac_key=mac_key)
     remember_erased(store=store, gallery=gallery, person_mac=hidden, mac_key=mac_key)
-    begin("erase", len(versions))
+    begin_progress("erase", len(versions))
+    shards = ShardErasure(store, person, journal, mac_key)
     digests = {}
     for version in versions:
-        digests[version] = _erase_from(store, gallery, version, person, mac_key)
+        if not journal.finished:
+            digests[version] = _erase_from(shards, version)
         advance("erase")
     _sign_history(store, gallery, {v: d for v, d in digests.items() if d}, mac_key)
     forget_veils(store, gallery, person)
@@ -75,8 +76,12 @@ def erase_person(*, store: Store, gallery: str, person: str) -> Erased:
     remove_leftovers(
         store.gallery_root("index", gallery).parent
     )  # a killed run's list of photos names everybody
+    # From here on a rerun looks at no shard: what it would go on from is removed before the journal.
+    write_journal(store, journal.model_copy(update={"finished": True}), mac_key=mac_key)
+    for version in versions:
+        shards.tidy(version)
     searched, found = search_store(store, words={person, *ids})
-    remove(journal)
+    remove(journal_path(store, gallery))
     return Erased(
         gallery=gallery, photos=len(ids), versions=tuple(versions), files_searched=searched, found=found
     )
@@ -106,7 +111,10 @@ def what_would_go(*, store: Store, gallery: str, person: str) -> dict[str, int]:
     Raises:
         UsageError: as for :func:`erase_person`.
     """
-    _checked_ids(store, gallery, person, begun=store.erased(gallery).with_name("erasing.json").exists())
+    mac_key = opened.vault(store.root).mac_key()
+    journal = read_journal(store, gallery, mac_key=mac_key)
+    check_person(journal, person_mac(person, mac_key=mac_key))
+    _checked_ids(store, gallery, person, begun=journal is not None)
     return {v: len(_names_of(store, gallery, v, person)) for v in store.versions(gallery)}
 
 
@@ -141,66 +149,16 @@ def _others(store: Store, gallery: str, version: str, person: str) -> Iterator[p
         yield piece[~belongs_to(piece, person)].reset_index(drop=True)
 
 
-def _verify(store: Store, gallery: str, versions: list[str], mac_key: bytes) -> None:
-    """Refuse to sign anew what is not as it was signed."""
-    for version in versions:
-        for key_id in store.keys_of(gallery, version):
-            folder = store.folder("protected", gallery=gallery, version=version, key_id=key_id)
-            if not (folder / MANIFEST_FILE).exists():
-                continue
-            problems = verify_gallery(
-                store=store, gallery=gallery, version=version, key_id=key_id, mac_key=mac_key
-            )
-            if problems:
-                raise IntegrityError(
-                    f"Expected {gallery} {version} as it was signed, got: {'; '.join(problems[:3])}. Nothing was "
-                    "erased. Restore the version, or remove it, then erase again."
-                )
-
-
-def _erase_from(store: Store, gallery: str, version: str, person: str, mac_key: bytes) -> str | None:
+def _erase_from(shards: ShardErasure, version: str) -> str | None:
     """Take the person out of one version, the index last; return the new manifest's digest, if it has one."""
-    at: dict[str, Any] = {"store": store, "gallery": gallery, "version": version}
-    left, keys = [], store.keys_of(gallery, version)
-    for number in shard_sizes(**at):
-        address = ShardAddress("aligned", gallery, version, number)
-        rows = read_index(**at, shard=number)
-        others = rows[~belongs_to(rows, person)]
-        left += [number] if len(others) else []
-        inputs = rows_digest(others)
-        aligned = rewrite_shard(store=store, address=address, person=person, inputs_sha256=inputs)
-        for key_id in keys:
-            hidden = ShardAddress("protected", gallery, version, number, key_id)
-            _erase_protected(store, hidden, person, aligned, mac_key)
-    digest = None
-    for key_id in keys:
-        folder = store.folder("protected", gallery=gallery, version=version, key_id=key_id)
-        if left and (folder / MANIFEST_FILE).exists():
-            digest = sign_again(store=store, gallery=gallery, version=version, key_id=key_id,
-                                numbers=left, mac_key=mac_key)  # fmt: skip
-    write_index(**at, pieces=_others(store, gallery, version, person))
+    store, gallery, digest = shards.store, shards.journal.gallery, None
+    left = shards.erase_from(version)
+    for key_id in signed_keys(store, gallery, version) if left else ():
+        digest = sign_again(store=store, gallery=gallery, version=version, key_id=key_id, numbers=left,
+                            mac_key=shards.mac_key)  # fmt: skip
+    pieces = _others(store, gallery, version, shards.person)
+    write_index(store=store, gallery=gallery, version=version, pieces=pieces)
     return digest
-
-
-def _erase_protected(
-    store: Store, address: ShardAddress, person: str, aligned: DoneRecord | None, mac_key: bytes
-) -> None:
-    """Take the person out of a protected shard and of its measurements."""
-    measured = ShardAddress("evaluated", address.gallery, address.version, address.number, address.key_id)
-    if aligned is None:
-        remove_shard(store=store, address=address)
-        remove_shard(store=store, address=measured)
-        return
-    done = rewrite_shard(store=store, address=address, person=person, inputs_sha256=aligned.digest())
-    path = store.shard(measured, "parquet")
-    if done is None or not path.exists():
-        return
-    table = pd.read_parquet(path)
-    # Empty where the measurements are not as they were signed: they stay so, and are made again.
-    suffix = (measured_from(store, measured, mac_key=mac_key) or "").partition(" ")[2]
-    remove(store.shard(measured, "done.json"))
-    others = table[~belongs_to(table, person)]
-    write_measured(store, measured, others, inputs=f"{done.digest()} {suffix}", mac_key=mac_key)
 
 
 def _sign_history(store: Store, gallery: str, digests: dict[str, str], mac_key: bytes) -> None:

@@ -20,7 +20,8 @@ from avih.naming import ShardAddress
 from avih.recognisers import Recogniser
 from avih.recovery import Opening, Stored, check_recovery
 from avih.settings import ProtectSettings
-from avih.shards import DoneRecord, Sample, file_sha256, read_done, read_rows, shard_state, write_shard
+from avih.shards import DoneRecord, Sample, file_sha256, read_done, read_rows, write_shard
+from avih.trusted import read_trusted, trusted_state
 from tasks import opened
 from tasks.originals import aligned_address, iter_originals
 from tasks.progress import advance
@@ -46,7 +47,8 @@ def protect_shard(*, place: Place, key_id: str, number: int, settings: ProtectSe
     What an earlier version holds of the same photo under the same key is taken over byte for byte.
     """
     store, address = place.folder, protected_address(place, key_id, number)
-    aligned = read_done(store, aligned_address(place, number))
+    mac_key = opened.vault(store.root).mac_key()
+    aligned = read_trusted(store, aligned_address(place, number), mac_key=mac_key)
     if aligned is None:
         raise UsageError(
             f"Expected aligned shard {number} of {place.gallery} {place.version}, got none. Run avih run first."
@@ -57,14 +59,15 @@ def protect_shard(*, place: Place, key_id: str, number: int, settings: ProtectSe
         "settings": settings,
         "inputs_sha256": inputs,
         "recogniser": recogniser.fingerprint,
+        "mac_key": mac_key,
     }
-    if shard_state(store, address, **made_with) == "done":
+    if trusted_state(store, address, **made_with) == "done":
         done = read_done(store, address)
         counts = dict(done.counts) if done else {}
         advance("protect", sum(counts.values()))
         return ShardRecord(number=number, counts=counts, made=False)
-    rows = read_rows(store, aligned_address(place, number))
-    carried = _carried(place, address, aligned, rows, settings, recogniser.fingerprint)
+    rows = read_rows(store, aligned_address(place, number), record=aligned)
+    carried = _carried(place, address, aligned, rows, settings, recogniser.fingerprint, mac_key)
     bench = _bench(place, key_id, recogniser, settings)
     refused = bench.hider.refused(_entries(rows, carried))
     _reserve(place, key_id, number, images=aligned.samples - len(carried.files) - len(refused))
@@ -83,6 +86,7 @@ def _carried(
     rows: pd.DataFrame,
     settings: ProtectSettings,
     recogniser: str,
+    mac_key: bytes,
 ) -> Carried:
     """Take over pictures that an earlier version protected in the same way from the same aligned faces."""
     store, alike = place.folder, made_alike(settings, recogniser)
@@ -94,7 +98,7 @@ def _carried(
     now = dict(zip(rows.image_id, zip(rows.content_mac, rows.status, strict=True), strict=True))
     return carry_over(
         store,
-        earlier_shard(store, address, fits=fits),
+        earlier_shard(store, address, fits=fits, mac_key=mac_key),
         same=lambda row: now.get(row["image_id"]) == (row["content_mac"], "aligned"),
     )
 

@@ -9,7 +9,8 @@ from avih.images import encode_png
 from avih.index_file import read_index, rows_digest
 from avih.naming import ShardAddress
 from avih.settings import AlignSettings, Recovery
-from avih.shards import Sample, iter_samples, read_rows, shard_state, write_shard
+from avih.shards import Sample, iter_samples, read_rows, write_shard
+from avih.trusted import read_trusted, trusted_state
 from tasks import opened
 from tasks.align_shard import sealed_name
 from tasks.originals import aligned_address
@@ -29,15 +30,26 @@ def seal_recovered(
     """Write one aligned shard of version ``place`` from what ``old_key`` recovers of version ``old``.
 
     The loss is that of one recovery, none for sealed ones; the row of each picture says so and keeps its SSIM_d.
+
+    Raises:
+        IntegrityError: the old shard holds other photos, is damaged, or nothing proves that this store made it.
     """
     store = place.folder
     address: ShardAddress = aligned_address(place, number)
     rows = read_index(store=store, gallery=place.gallery, version=place.version, shard=number)
-    made_from: dict[str, Any] = {"settings": settings, "inputs_sha256": rows_digest(rows)}
-    if shard_state(store, address, **made_from) == "done":
+    mac_key = opened.vault(store.root).mac_key()
+    made_from: dict[str, Any] = {"settings": settings, "inputs_sha256": rows_digest(rows), "mac_key": mac_key}
+    if trusted_state(store, address, **made_from) == "done":
         advance("align", len(rows))
         return ShardRecord(number=number, counts=rows.status.value_counts().to_dict(), made=False)
-    before = read_rows(store, protected_address(old, old_key, number))
+    source = protected_address(old, old_key, number)
+    record = read_trusted(store, source, mac_key=mac_key)
+    if record is None:
+        raise IntegrityError(
+            f"Expected protected shard {number} of {old.gallery} {old.version} as this store made it, got none. "
+            "Verify the old version; bring the shard back from a backup, then rotate again."
+        )
+    before = read_rows(store, source, record=record)
     if set(before.image_id) != set(rows.image_id):
         raise IntegrityError(
             f"Expected the photos of {place.version} shard {number} in {old.version}, got others. "
@@ -47,7 +59,7 @@ def seal_recovered(
     vault = opened.vault(store.root).for_gallery(place.gallery)
     macs = before.set_index("image_id").content_mac.to_dict()
     samples = []
-    for sample in iter_samples(store, protected_address(old, old_key, number)):
+    for sample in iter_samples(store, source, record=record):
         (picture,) = key.recover([stored_of(sample.key, sample.files)], recovery)
         blob = vault.seal(encode_png(picture), name=sealed_name(macs[sample.key], sample.key))
         samples.append(Sample(key=sample.key, files={"sealed": blob}))

@@ -16,6 +16,8 @@ ATTACK_LABEL: Final = "avih attack check v1"
 MEASURED_LABEL: Final = "avih measurements v1"
 POLICY_LABEL: Final = "avih promotion policy v1"
 ERASED_LABEL: Final = "avih erased persons v1"
+ERASING_LABEL: Final = "avih erasure under way v1"
+REPLACED_LABEL: Final = "avih replaced shard v1"
 ROTATION_LABEL: Final = "avih rotation plan v1"
 
 

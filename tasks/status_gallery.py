@@ -11,6 +11,7 @@ from avih.errors import AvihError, IntegrityError
 from avih.gallery import History, Promotion, VersionState, list_versions, read_history
 from avih.manifest import read_manifest
 from avih.naming import Store
+from tasks.erasing_journal import journal_path
 from tasks.night_record import read_night
 from tasks.records import Record
 from tasks.status_disk import folder_size
@@ -171,7 +172,7 @@ def _waiting(gallery: str, rotation: UnderWay | None) -> tuple[str, ...]:
 
 def _cut_short(store: Store, gallery: str, lock: Lock | None) -> tuple[str, ...]:
     """Tell of an erasure whose journal is there while nobody works on the gallery."""
-    if not store.erased(gallery).with_name("erasing.json").exists() or (lock and lock.state == "held"):
+    if not journal_path(store, gallery).exists() or (lock and lock.state == "held"):
         return ()
     return ("An erasure was cut short: run the same avih erase again.",)
 

@@ -16,10 +16,19 @@ from avih.verifying_versions import NOT_READ, Reading, as_stored
 from tasks.drill_record import DRILL_FILE
 from tasks.drill_record import LABEL as DRILL_LABEL
 from tasks.erased import read_erased
+from tasks.erasing_journal import journal_path
 from tasks.night_record import LABEL as NIGHT_LABEL
 from tasks.night_record import night_path
 from tasks.run_record import RECORD_FILE, read_run
-from tasks.signed_json import ATTACK_LABEL, AUDIT_LABEL, POLICY_LABEL, ROTATION_LABEL, SIGNATURE, read_signed
+from tasks.signed_json import (
+    ATTACK_LABEL,
+    AUDIT_LABEL,
+    ERASING_LABEL,
+    POLICY_LABEL,
+    ROTATION_LABEL,
+    SIGNATURE,
+    read_signed,
+)
 from tasks.signed_list import changes, lists_of, read_list
 
 UNSIGNED: Final = "written by an earlier release without a signature: only its form was checked"
@@ -37,7 +46,8 @@ def verify_records(findings: Findings, store: Store, gallery: str, reading: Read
     look.signed("rotation plan", plan, expected={"gallery": gallery},
                 read=lambda: _read_plan(plan, reading))  # fmt: skip
     look.signed("night", night_path(store, gallery), NIGHT_LABEL, expected={"gallery": gallery})
-    erasing = store.erased(gallery).with_name("erasing.json")
+    erasing = journal_path(store, gallery)
+    look.signed("erasure", erasing, ERASING_LABEL, expected={"gallery": gallery})
     if erasing.exists():
         text = "an erasure is under way or was cut short: the same avih erase goes on with it"
         findings.skip("erasure", erasing, text)

@@ -9,7 +9,8 @@ from avih.evaluation.summary import COUNTED
 from avih.keys import KeyStore
 from avih.recovery import check_recovery
 from avih.settings import Recovery
-from avih.shards import WITH_SAMPLE, read_done, read_rows, shard_state
+from avih.shards import WITH_SAMPLE, read_done, read_rows
+from avih.trusted import read_trusted, trusted_state
 from tasks import opened
 from tasks.drill_gallery import check_comparable
 from tasks.dry_checks import (
@@ -69,18 +70,19 @@ def would_protect(*, record: RunRecord, place: Place, shards: Sequence[int]) -> 
         KeyRefused: the key may not protect, or the passphrase is wrong.
     """
     check_passphrase(place.folder)
+    mac_key = opened.vault(place.folder.root).mac_key(create=False)
     fingerprint = fingerprint_at_hand(place.recogniser, place.folder)
     missing: dict[int, int] = {}
     for number in shards:
-        aligned = read_done(place.folder, aligned_address(place, number))
+        aligned = read_trusted(place.folder, aligned_address(place, number), mac_key=mac_key)
         if aligned is None:
             raise UsageError(
                 f"Expected aligned shard {number} of {place.gallery} {place.version}, got none. Run avih run "
                 "first."
             )
-        made = shard_state(
+        made = trusted_state(
             place.folder, protected_address(place, record.key_id, number), settings=record.settings.protect,
-            inputs_sha256=aligned.digest(), recogniser=fingerprint,
+            inputs_sha256=aligned.digest(), recogniser=fingerprint, mac_key=mac_key,
         )  # fmt: skip
         if made == "missing":
             missing[number] = aligned.samples

@@ -1,6 +1,5 @@
 """Signing a version: only whole shards, and only those that belong to it."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 
@@ -45,7 +44,7 @@ def write_manifest(
         mac_key: 32 secret bytes.
 
     Raises:
-        IntegrityError: a shard is missing, damaged, made otherwise, or does not belong there.
+        IntegrityError: a shard is missing, damaged, made otherwise or by somebody else, or does not belong there.
         UsageError: the key is not 32 bytes long, or a number is given twice.
     """
     if len(set(numbers)) != len(numbers):
@@ -53,6 +52,8 @@ def write_manifest(
     folder = store.folder("protected", gallery=gallery, version=version, key_id=key_id)
     remove_leftovers(folder)  # no writer of a shard comes after this
     problems = unlisted(folder, set(numbers))
+    before = _signed_before(store=store, gallery=gallery, version=version, key_id=key_id, mac_key=mac_key)
+    known = {shard.done_sha256 for shard in before.shards} if before else set()
     counts: Counter[str] = Counter()
     shards = []
     for number in sorted(numbers):
@@ -65,8 +66,10 @@ def write_manifest(
         made_with = (record.key_id, record.recogniser, record.settings_sha256)
         if made_with != (key_id, recogniser, settings_sha256(settings)):
             problems.append(f"{record.shard}: made with another key, recogniser or settings")
+        if not record.is_signed_by(mac_key) and record.file_sha256() not in known:
+            problems.append(f"{record.shard}: nothing proves that this store made it")
         counts.update(record.counts)
-        shards.append(SignedShard(number=number, done_sha256=hashlib.sha256(record.to_bytes()).hexdigest()))
+        shards.append(SignedShard(number=number, done_sha256=record.file_sha256()))
     if problems:
         raise IntegrityError(
             f"Expected whole shards to sign, got: {'; '.join(problems)}. Remove what does not belong there and "
@@ -84,18 +87,17 @@ def write_manifest(
         counts=dict(sorted(counts.items())),
         code_version=__version__,
     )
-    before = _signed_before(store, manifest, mac_key)
     if before and before.model_copy(update={"code_version": manifest.code_version}) == manifest:
         return before
     write_bytes(folder / MANIFEST_FILE, file_bytes(manifest, manifest.signature(mac_key)))
     return manifest
 
 
-def _signed_before(store: Store, new: Manifest, mac_key: bytes) -> Manifest | None:
+def _signed_before(
+    *, store: Store, gallery: str, version: str, key_id: str, mac_key: bytes
+) -> Manifest | None:
     """Return the manifest that is there if its signature is right."""
     try:
-        return read_manifest(
-            store=store, gallery=new.gallery, version=new.version, key_id=new.key_id, mac_key=mac_key
-        )
+        return read_manifest(store=store, gallery=gallery, version=version, key_id=key_id, mac_key=mac_key)
     except IntegrityError:
         return None

@@ -1,6 +1,7 @@
 """What a shard is: its samples, its done file, and the rules that rows and samples keep."""
 
 import hashlib
+import hmac
 import json
 import re
 from collections import Counter
@@ -26,6 +27,7 @@ PICTURES: Final = ("png", "sealed")  # endings that hold a sample's picture
 KEY = re.compile(r"[A-Za-z0-9_-]+")
 ENDING = re.compile(r"[a-z0-9]+")
 _SHA256 = r"^[0-9a-f]{64}$"
+_LABEL: Final = b"avih shard done v1\0"
 AGAIN = "Delete the shard's three files and run the stage again."
 
 
@@ -45,6 +47,8 @@ class DoneRecord(BaseModel):
         counts: rows by status.
         settings: the settings in full, so that a mismatch can say what differs.
         inputs_sha256: digest of what the shard was made from.
+        hmac_sha256: of the record by the vault's key; None where an earlier release wrote it, or nobody with the
+            passphrase.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -65,14 +69,35 @@ class DoneRecord(BaseModel):
     settings: dict[str, Any]
     inputs_sha256: str
     code_version: str
+    hmac_sha256: str | None = Field(default=None, pattern=_SHA256)
 
     def digest(self) -> str:
-        """SHA-256 of the record; it stands for everything that is in the shard."""
-        return hashlib.sha256(json_bytes(self.model_dump())).hexdigest()
+        """SHA-256 of the record; it stands for everything that is in the shard, whoever signed it."""
+        return hashlib.sha256(self._said()).hexdigest()
 
     def to_bytes(self) -> bytes:
-        """The done file: the record and its own digest, so that a damaged file is told from a true one."""
-        return json_bytes(self.model_dump() | {"record_sha256": self.digest()})
+        """The done file: record, signature, and the record's digest, by which a damaged file is found."""
+        signature = {"hmac_sha256": self.hmac_sha256} if self.hmac_sha256 else {}
+        content = self.model_dump(exclude={"hmac_sha256"})
+        return json_bytes(content | signature | {"record_sha256": self.digest()})
+
+    def file_sha256(self) -> str:
+        """SHA-256 of the done file, signature included: what manifests name a shard by."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def signed(self, mac_key: bytes) -> "DoneRecord":
+        """Return the record with its signature; stage, gallery, version, key and number are in what it signs."""
+        return self.model_copy(update={"hmac_sha256": self._signature(mac_key)})
+
+    def is_signed_by(self, mac_key: bytes) -> bool:
+        """Tell whether whoever wrote the record had the key."""
+        return hmac.compare_digest(self.hmac_sha256 or "", self._signature(mac_key))
+
+    def _signature(self, mac_key: bytes) -> str:
+        return hmac.new(mac_key, _LABEL + self._said(), hashlib.sha256).hexdigest()
+
+    def _said(self) -> bytes:
+        return json_bytes(self.model_dump(exclude={"hmac_sha256"}))
 
 
 def file_sha256(files: Mapping[str, bytes]) -> str:

@@ -39,6 +39,7 @@ def write_shard(
     inputs_sha256: str,
     key_id: str | None = None,
     recogniser: str | None = None,
+    mac_key: bytes | None = None,
 ) -> DoneRecord:
     """Write a shard whole or not at all, in place of any shard of this address.
 
@@ -51,6 +52,7 @@ def write_shard(
         inputs_sha256: digest of what it was made from.
         key_id: the key, for protected and evaluated shards; the address names the same.
         recogniser: fingerprint of the service model, if one was used.
+        mac_key: 32 secret bytes that sign the done file; without it no later stage takes the shard over.
 
     Raises:
         UsageError: samples and rows do not fit, an id is there twice or holds a dot, or an unknown status.
@@ -85,6 +87,7 @@ def write_shard(
             inputs_sha256=inputs_sha256,
             code_version=__version__,
         )
+        record = record.signed(mac_key) if mac_key else record
         done.write_bytes(record.to_bytes())
         _publish(list(zip((tar, parquet, done), paths, strict=True)), mode=mode)
     return record

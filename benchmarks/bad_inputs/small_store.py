@@ -112,7 +112,8 @@ def _gallery(store: Store, key: str, mac_key: bytes) -> None:
     )  # fmt: skip
     settings = ProtectSettings()
     write_shard(store=store, address=ShardAddress("protected", GALLERY, VERSION, 0, key), samples=samples,
-                rows=table, settings=settings, inputs_sha256="0" * 64, key_id=key, recogniser="face")  # fmt: skip
+                rows=table, settings=settings, inputs_sha256="0" * 64, key_id=key, recogniser="face",
+                mac_key=mac_key)  # fmt: skip
     manifest = write_manifest(store=store, gallery=GALLERY, version=VERSION, key_id=key, numbers=[0],
                               recogniser="face", method="avih", recovery="sealed", settings=settings,
                               mac_key=mac_key)  # fmt: skip

@@ -56,6 +56,14 @@ def test_against_comparing_in_memory(tmp_path: Path, seed: int) -> None:
         assert tables.last_shard() == (max(kept), kept.count(max(kept)))
 
 
+def test_the_same_photo_under_another_name_is_a_change(tmp_path: Path) -> None:
+    with photo_tables(store=Store(tmp_path), gallery="people") as tables:
+        then = [row("a", "1"), row("b", "2")]
+        tables.load("before", [then[0]._replace(person="somebody else"), then[1]])
+        tables.load("after", then)
+        assert [*tables.names("changed")] == ["a"] and [*tables.names("kept")] == ["b"]
+
+
 def test_placed_photos_come_by_shard(tmp_path: Path) -> None:
     placed = photos(3)
     with photo_tables(store=Store(tmp_path), gallery="people") as tables:

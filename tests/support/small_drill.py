@@ -60,7 +60,7 @@ def replace_pictures(
     write_shard(
         store=store, address=address, samples=changed, rows=rows.assign(file_sha256=rows.image_id.map(digests)),
         settings=gallery.settings.protect, inputs_sha256=done.inputs_sha256, recogniser=done.recogniser,
-        key_id=gallery.key_id,
+        key_id=gallery.key_id, mac_key=opened.vault(store.root).mac_key(),
     )  # fmt: skip
     opened.forget()
     return [new.key for old, new in zip(samples, changed, strict=True) if new.files != old.files]

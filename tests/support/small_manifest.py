@@ -35,6 +35,7 @@ def write_one(
     key_id: str = KEY_ID,
     content: bytes = b"1",
     settings: BaseModel | None = None,
+    mac_key: bytes | None = MAC_KEY,
 ) -> None:
     name = f"p__{number:04d}"
     rows = [
@@ -50,6 +51,7 @@ def write_one(
         inputs_sha256="in",
         key_id=key_id,
         recogniser="face",
+        mac_key=mac_key,
     )
 
 
