@@ -25,7 +25,7 @@ RESTORE: Final = "Bring the file back from a backup; the other shards can be use
 BEGUN: Final = "begun, not signed yet: nothing but its own done files says what its shards hold"
 NOT_PROMOTED: Final = (
     "Its signature is right: an older state of the version was put back, or a newer one was never promoted. "
-    "Restore the version, or look at it and promote it: avih gallery promote."
+    "Restore the version; if the protect stage made it again, let avih run evaluate and promote it."
 )
 NEVER_LIVE: Final = "no such file: no version ever went live, or somebody removed it"
 NO_ORIGINALS: Final = "no sealed originals are kept of this version"

@@ -36,9 +36,9 @@ from tasks.rotation import (
     plan_rotation,
     refuse_stale,
     rotation_due,
-    rotation_key,
     still_under_way,
 )
+from tasks.rotation_key import rotation_key
 from tasks.rotation_plan import (
     Approve,
     Origin,

@@ -14,6 +14,7 @@ from avih.generators import build_generator, save_generator
 from avih.key_gate import GateSettings
 from avih.key_training import PictureSampler, train_generator
 from avih.keys import Key, KeyRecord, KeyStore, find_passphrase, new_secret
+from avih.keys.vault import require_passphrase
 from avih.naming import Store
 from avih.settings import ARCHITECTURE_OF, KeySettings, Recovery
 from tasks.key_gate import GATE_SETTINGS, GateRecord, activate_key
@@ -58,7 +59,8 @@ def create_key(
         gate: how the gate tries it.
 
     Raises:
-        KeyRefused: the passphrase cannot seal, or the gate refuses; the key then stays in pre_activation.
+        KeyRefused: the passphrase cannot seal or is not the store's, or the gate refuses; in the last case the
+            key stays in pre_activation.
         UsageError: the generator does not serve the recovery, or training pictures for a key without one.
     """
     if settings.architecture != ARCHITECTURE_OF[recovery]:
@@ -67,10 +69,12 @@ def create_key(
             f"{settings.architecture!r}. Choose settings and recovery that fit."
         )
     passphrase = find_passphrase(confirm=True)
+    folder = Store.find(store).keys
     passphrase.require_length()  # a bad passphrase is told before minutes of training, not after
+    require_passphrase(folder, passphrase)
     made = _without_generator if settings.architecture == "none" else _with_generator
     key = made(settings=settings, template=template, pictures=pictures)
-    keys = KeyStore(Store.find(store).keys, passphrase)
+    keys = KeyStore(folder, passphrase)
     record = keys.add(key, actor=actor, reason=reason, recovery=recovery)
     if not activate:
         return _made(record)

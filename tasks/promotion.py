@@ -5,7 +5,7 @@ from typing import Any
 
 from avih.errors import IntegrityError, QualityBelowLimits
 from avih.evaluation.summary import Limits
-from avih.gallery import Promotion, promote, read_history, version_before
+from avih.gallery import History, Promotion, promote, read_history, version_before
 from avih.index_file import count_index, iter_index, shard_sizes
 from avih.manifest import Manifest, read_manifest, verify_gallery
 from avih.naming import Store
@@ -76,7 +76,9 @@ def audit_gate(*, place: Place, key_id: str) -> tuple[str, ...]:
     return (reason,) if reason else ()
 
 
-def promote_version(*, place: Place, key_id: str, actor: str, reason: str, again: bool = False) -> Promoted:
+def promote_version(
+    *, place: Place, key_id: str, actor: str, reason: str, again: bool = False, by_hand: bool = False
+) -> Promoted:
     """Read the whole version back from disk, compare it with its manifest, and make it current.
 
     Args:
@@ -85,13 +87,15 @@ def promote_version(*, place: Place, key_id: str, actor: str, reason: str, again
         actor: who asks.
         reason: why.
         again: it was current before, as in a rollback, and needs no audit now.
+        by_hand: somebody names the version, and nothing was made of it just before.
 
     Raises:
-        IntegrityError: a file is not what was signed; nothing changes.
+        IntegrityError: a file is not what was signed, or the version is not as it was promoted before; nothing
+            changes.
         QualityBelowLimits: the gallery's policy asks for an audit that the version has not passed.
     """
     store, mac_key = place.folder, opened.vault(place.folder.root).mac_key()
-    before, manifest = check_promotion(place=place, key_id=key_id, again=again)
+    before, manifest = check_promotion(place=place, key_id=key_id, again=again, by_hand=by_hand)
     history = promote(
         store=store, gallery=place.gallery, version=place.version, key_id=key_id,
         manifest_sha256=manifest.digest(), actor=actor, reason=reason, mac_key=mac_key,
@@ -102,7 +106,9 @@ def promote_version(*, place: Place, key_id: str, actor: str, reason: str, again
                     before=before.version if before else None, switched=switched)  # fmt: skip
 
 
-def check_promotion(*, place: Place, key_id: str, again: bool = False) -> tuple[Promotion | None, Manifest]:
+def check_promotion(
+    *, place: Place, key_id: str, again: bool = False, by_hand: bool = False
+) -> tuple[Promotion | None, Manifest]:
     """Check what :func:`promote_version` checks; return what is current and the version's manifest.
 
     Raises:
@@ -121,12 +127,35 @@ def check_promotion(*, place: Place, key_id: str, again: bool = False) -> tuple[
             f"Expected {place.gallery} {place.version} as it was signed, got: {'; '.join(problems[:5])}. "
             "The version before stays current. Protect this version again."
         )
-    before = current_version(store, place.gallery)
+    manifest = read_manifest(**at, mac_key=mac_key)
+    history = read_history(store=store, gallery=place.gallery, mac_key=mac_key)
+    before = history.current
+    if again or by_hand:
+        _refuse_put_back(history, manifest)
     if not again:
         refuse(
             audit_gate(place=place, key_id=key_id), place=place, serving=before.version if before else None
         )
-    return before, read_manifest(**at, mac_key=mac_key)
+    return before, manifest
+
+
+def _refuse_put_back(history: History, manifest: Manifest) -> None:
+    """Refuse a version that is not what its promotions name.
+
+    Its manifest is genuine even if somebody put an older state back, of before an erasure or a repair. No audit
+    and no person has said yes to that state: promoted again, it would be what the gallery stands for.
+
+    Raises:
+        IntegrityError: it has another manifest than when it was promoted last.
+    """
+    of_version = [entry for entry in history.promotions if entry.version == manifest.version]
+    if of_version and of_version[-1].manifest_sha256 != manifest.digest():
+        raise IntegrityError(
+            f"Expected {manifest.gallery} {manifest.version} as it was promoted at {of_version[-1].time}, got "
+            "another state with a genuine manifest of its own: an older one was put back, or it was signed again "
+            "since. Nothing changes. Bring the version back from the newest backup; if the protect stage made it "
+            "again, let avih run evaluate and promote it."
+        )
 
 
 def earlier_version(*, store: Store, gallery: str) -> Promotion:

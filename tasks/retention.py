@@ -2,11 +2,15 @@
 
 import contextlib
 from pathlib import Path
+from typing import Final
 
 from avih.atomic import remove_tree
 from avih.gallery import History, read_history
-from avih.naming import Store, version_number
+from avih.names import KEY_ID
+from avih.naming import Stage, Store, version_number
 from tasks import opened
+
+_KEYED: Final[tuple[Stage, ...]] = ("evaluated", "protected")  # in the order of removal
 
 
 def galleries_using(store: Store, key_id: str) -> list[str]:
@@ -46,9 +50,13 @@ def remove_old_versions(*, store: Store, gallery: str, keep: int) -> list[str]:
 
 
 def remove_version(*, store: Store, gallery: str, version: str) -> None:
-    """Remove every folder of a version; its sealed originals stay in the versions that share them."""
-    for key_id in store.keys_of(gallery, version):
-        for stage in ("protected", "evaluated"):
+    """Remove every folder of a version; its sealed originals stay in the versions that share them.
+
+    After a kill the next call goes on: what was measured goes first, because it shows faces in clear, and its
+    keys are looked for wherever a folder of one is left.
+    """
+    for stage in _KEYED:
+        for key_id in _keys_in(stage, store=store, gallery=gallery, version=version):
             _remove(store.folder(stage, gallery=gallery, version=version, key_id=key_id))
     _remove(store.folder("aligned", gallery=gallery, version=version))
     _remove(store.attacked(gallery=gallery, version=version))
@@ -56,9 +64,16 @@ def remove_version(*, store: Store, gallery: str, version: str) -> None:
     _remove(store.folder("index", gallery=gallery, version=version))
 
 
+def _keys_in(stage: Stage, *, store: Store, gallery: str, version: str) -> list[str]:
+    """Name the keys under which one stage has a folder of a version."""
+    root = store.gallery_root(stage, gallery)
+    folders = root.iterdir() if root.is_dir() else ()
+    return sorted(one.name for one in folders if KEY_ID.fullmatch(one.name) and (one / version).is_dir())
+
+
 def _remove_empty(store: Store, gallery: str) -> None:
     """Remove keys' folders without a version: a kill may have come between a version and its key's folder."""
-    for stage in ("protected", "evaluated"):
+    for stage in _KEYED:
         root = store.gallery_root(stage, gallery)
         for folder in root.iterdir() if root.is_dir() else ():
             if folder.is_dir():

@@ -1,19 +1,17 @@
-"""Rotate stage: a plan begun or gone on with, the new key, the new version's index, and the tidying up after."""
+"""Rotate stage: a plan begun or gone on with, the new version's index, and the tidying up after."""
 
-from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 
 from avih.atomic import remove
-from avih.errors import AvihError, IntegrityError, UsageError
+from avih.errors import AvihError, UsageError
 from avih.indexing import IndexRecord, copy_index, next_version
 from avih.key_use import key_age
-from avih.keys import KeyStore, LeakBudget, State, prepared_key, verify_log
+from avih.keys import KeyStore, LeakBudget, State, verify_log
 from avih.naming import Store
-from avih.settings import ARCHITECTURE_OF, KeySettings
-from tasks.create_key import create_key, renew_secret
+from avih.settings import ARCHITECTURE_OF
 from tasks.promotion import current_version
 from tasks.retention import galleries_using, remove_old_versions
+from tasks.rotation_key import needed_elsewhere
 from tasks.rotation_plan import (
     Approve,
     Origin,
@@ -27,7 +25,6 @@ from tasks.run_record import RunRecord, load_run, save_run
 from tasks.tracking import finish_rotation_run
 
 ENDS = {State.ACTIVE: State.DEACTIVATED, State.PRE_ACTIVATION: State.DESTROYED}  # of a key that is given up
-USABLE = (State.PRE_ACTIVATION, State.ACTIVE)  # states of a new key with which a rotation goes on
 
 
 def plan_rotation(
@@ -119,62 +116,6 @@ def still_under_way(*, store: str, plan: RotationPlan) -> None:
     KeyStore(place.keys).require(str(plan.new_key), purpose="protect")
 
 
-def rotation_key(
-    *, store: str, plan: RotationPlan, settings: KeySettings, template: str, actor: str
-) -> RotationPlan:
-    """Give the plan its new key: one from the pool of prepared keys, else a new secret, else a new generator."""
-    place = Store.find(store)
-    usable = plan.new_key and KeyStore(place.keys).show(plan.new_key).state in USABLE
-    if usable and not _needed_elsewhere(place, plan):
-        return plan
-    reason = f"rotation of {plan.gallery} from {plan.old_key}"
-    prepared = prepared_for(place, plan)  # saved in the plan at once, by which other galleries know
-    if prepared:
-        key_id = prepared
-    elif plan.retrain_generator:
-        key_id = create_key(
-            store=store, settings=settings, recovery=plan.recovery, template=template, pictures=None, actor=actor,
-            reason=reason, activate=False,
-        ).key_id  # fmt: skip
-    else:
-        key_id = renew_secret(store=store, key_id=plan.old_key, actor=actor, reason=reason).key_id
-    plan = save_plan(place, plan.model_copy(update={"new_key": key_id}))
-    rivals = [other.gallery for other in _other_plans(place, plan.gallery) if other.new_key == key_id]
-    if any(rival < plan.gallery for rival in rivals):  # both chose at the same moment: one steps back
-        return rotation_key(store=store, plan=plan, settings=settings, template=template, actor=actor)
-    return plan
-
-
-def prepared_for(store: Store, plan: RotationPlan) -> str | None:
-    """Name a prepared key that fits; a key that a killed rotation made is found here too.
-
-    A key that another gallery's rotation has chosen is taken.
-    """
-    keys = KeyStore(store.keys)
-    taken = {other.new_key for other in _other_plans(store, plan.gallery)}
-    record = prepared_key(keys, plan.recovery, taken=taken)
-    if record is None:
-        return None
-    if plan.retrain_generator:
-        old, new = (keys.load(name, purpose="inspect") for name in (plan.old_key, record.key_id))
-        if old.generator_bytes == new.generator_bytes:
-            return None
-    return record.key_id
-
-
-def _other_plans(store: Store, gallery: str) -> Iterator[RotationPlan]:
-    for other in store.galleries():
-        with suppress(IntegrityError):  # told by whoever rotates that gallery
-            if other != gallery and (plan := read_plan(store, other)):
-                yield plan
-
-
-def _needed_elsewhere(store: Store, plan: RotationPlan) -> bool:
-    """Tell whether another gallery lives on the new key or is about to."""
-    users = set(galleries_using(store, str(plan.new_key))) - {plan.gallery}
-    return bool(users) or plan.new_key in {other.new_key for other in _other_plans(store, plan.gallery)}
-
-
 def begin_rotated_version(*, store: str, plan: RotationPlan) -> tuple[RunRecord, IndexRecord]:
     """Begin the new version with the photos of the old one, and return what it is made from."""
     place = Store.find(store)
@@ -240,7 +181,7 @@ def give_up(*, store: str, plan: RotationPlan, actor: str, reason: str, verdict:
     place, keys = Store.find(store), KeyStore(Store.find(store).keys)
     refuse_live(store=store, plan=plan)
     state = keys.show(plan.new_key).state if plan.new_key else None
-    if plan.new_key and state in ENDS and not _needed_elsewhere(place, plan):
+    if plan.new_key and state in ENDS and not needed_elsewhere(place, plan):
         keys.transition(plan.new_key, ENDS[state], actor=actor, reason=reason)
     remove(place.rotation(plan.gallery))
     finish_rotation_run(place, run_id=plan.mlflow_run_id, verdict=verdict, live=False)

@@ -65,7 +65,8 @@ def verify_store(
         KeyRefused: the passphrase is wrong.
     """
     if read_data:
-        reread(store.root)  # what lies elsewhere is verified, not what was fetched of it before
+        # What lies elsewhere is verified, not what was fetched of it before.
+        reread(store.root, *((f"{KEYS_FOLDER}/", *store.prefixes(gallery)) if gallery else ()))
     chosen = _chosen(store, gallery, version)
     reads: Callable[[ShardAddress], bool] = part.holds if part else lambda _: read_data
     findings = Findings(store.root)

@@ -21,7 +21,7 @@ def would_switch(*, store: Store, gallery: str, version: str | None) -> dict[str
     """Say what making a version current would do; None: the one that was so before. Its bytes are verified.
 
     Raises:
-        IntegrityError: a file is not what was signed.
+        IntegrityError: a file is not what was signed, or the version is not as it was promoted before.
         QualityBelowLimits: the gallery's policy asks for an audit that the version has not passed.
         UsageError: no such version, or none before.
         GalleryBusy: a job holds the gallery.
@@ -30,7 +30,9 @@ def would_switch(*, store: Store, gallery: str, version: str | None) -> dict[str
     check_free(store, gallery)
     chosen = version or earlier_version(store=store, gallery=gallery).version
     record = load_run(store=store, gallery=gallery, version=chosen)
-    before, manifest = check_promotion(place=record.place(store), key_id=record.key_id, again=version is None)
+    before, manifest = check_promotion(
+        place=record.place(store), key_id=record.key_id, again=version is None, by_hand=True
+    )
     now = (before.version, before.manifest_sha256) if before else None
     return {
         "gallery": gallery, "version": chosen, "key_id": record.key_id,

@@ -16,7 +16,8 @@ from tasks.dry_checks import check_passphrase, holder
 from tasks.promotion import current_version
 from tasks.records import RecogniserChoice, Record
 from tasks.retention import galleries_using, old_versions
-from tasks.rotation import ENDS, prepared_for, refuse_live, rotation_due
+from tasks.rotation import ENDS, refuse_live, rotation_due
+from tasks.rotation_key import is_usable, prepared_for
 from tasks.rotation_plan import Approve, Origin, RotationPlan, RotationPolicy, read_plan, why_nothing
 from tasks.run_record import load_run
 
@@ -128,7 +129,7 @@ def _becomes(store: Store, plan: RotationPlan) -> str:
 
 def _new_key(store: Store, plan: RotationPlan, settings: KeySettings) -> str:
     check_actor(actor="dry run", reason=plan.reason)
-    if plan.new_key:
+    if plan.new_key and is_usable(store, plan.new_key):
         return f"{plan.new_key}, which this rotation made already"
     if prepared := prepared_for(store, plan):
         return f"{prepared}, which waits in pre_activation"

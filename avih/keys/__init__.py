@@ -5,10 +5,11 @@ from avih.keys.canonical import GeneratorFacts, canonical_safetensors, read_gene
 from avih.keys.key import Key, Secret, compute_key_id, new_secret
 from avih.keys.log import KeyLog, LogEntry, verify_log
 from avih.keys.passphrase import Passphrase, find_passphrase, forget_prompt
+from avih.keys.pool import prepared_key
 from avih.keys.records import KeyRecord
 from avih.keys.sealing import ScryptCost, open_sealed, seal, write_sealed
 from avih.keys.states import State, may_protect, may_recover
-from avih.keys.store import KeyStore, prepared_key
+from avih.keys.store import KeyStore
 from avih.keys.vault import GalleryVault, Vault
 
 __all__ = [

@@ -84,7 +84,7 @@ def change_passphrase(
         if found.old:
             note = {"format": 1, "began": utc_now().isoformat(timespec="seconds"), "actor": actor}
             write_private(folder / CHANGE_FILE, json_bytes(note), replace=True)
-        while rest.old:  # again: a key may have been added meanwhile, and what was written is read back
+        while rest.old:  # again: what was written is read back
             for name in rest.old:
                 _reseal(folder / name, old=old, new=new, cost=cost)
             rest = plan_change(folder, old=old, new=new)

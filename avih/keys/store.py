@@ -8,7 +8,7 @@ the store removes the file.
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,9 +20,10 @@ from avih.keys.key import Key, compute_key_id, pack_key, unpack_key
 from avih.keys.log import KeyLog
 from avih.keys.passphrase import PassphraseSource, resolve_passphrase
 from avih.keys.records import REBUILD, KeyRecord, find_key, missing, read_record, write_record
-from avih.keys.sealing import DEFAULT_COST, RESTORE, ScryptCost, open_sealed, write_sealed
+from avih.keys.sealing import DEFAULT_COST, RESTORE, ScryptCost, locked, open_sealed, write_sealed
 from avih.keys.states import State, check_actor, may_protect, may_recover, parse_state, utc_now
 from avih.keys.unfinished import change_explained
+from avih.keys.vault import require_passphrase
 from avih.naming import veils_folder
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,8 @@ class KeyStore:
             recovery: one of :data:`RECOVERY_MODES`.
 
         Raises:
-            KeyRefused: the key is in the store already, or the passphrase is missing or too short.
+            KeyRefused: the key is in the store already, or the passphrase is missing, too short or not that
+                of the store's vault.
             UsageError: the recovery mode is unknown, or actor or reason is empty.
             IntegrityError: the key's id is not that of its content.
         """
@@ -205,15 +207,19 @@ class KeyStore:
     def _write_key(self, key: Key, record: KeyRecord) -> None:
         path, passphrase = self._path(key.key_id, "key"), resolve_passphrase(self._passphrase, confirm=True)
         payload = pack_key(key, record=record.public())
-        try:
-            write_sealed(path, payload, passphrase=passphrase, context=KEY_CONTEXT, cost=self._cost)
-        except FileExistsError:
-            # Left by an addition that never reached the log. It is used if it opens and says the same.
-            if self._open_key(key.key_id) != (key, record.public()):
-                raise KeyRefused(
-                    f"Expected no {path.name}, got one with other facts, from an addition cut short. "
-                    "Remove that file and add the key again."
-                ) from None
+        # Found here, the passphrase may have been changed before the lock was had; a key under another one than
+        # the rest would be found to be lost on the day that it is needed.
+        with locked(self.folder):
+            require_passphrase(self.folder, passphrase)
+            try:
+                write_sealed(path, payload, passphrase=passphrase, context=KEY_CONTEXT, cost=self._cost)
+            except FileExistsError:
+                # Left by an addition that never reached the log. It is used if it opens and says the same.
+                if self._open_key(key.key_id) != (key, record.public()):
+                    raise KeyRefused(
+                        f"Expected no {path.name}, got one with other facts, from an addition cut short. "
+                        "Remove that file and add the key again."
+                    ) from None
 
     def _open_key(self, key_id: str) -> tuple[Key, dict[str, Any]]:
         path = self._path(key_id, "key")
@@ -242,15 +248,3 @@ class KeyStore:
                 if (veils := veils_folder(self.folder, key_id).parent).is_dir():
                     remove_tree(veils)
                     logger.info("key %s: veils removed", key_id)
-
-
-def prepared_key(keys: KeyStore, recovery: str, *, taken: Collection[str | None] = ()) -> KeyRecord | None:
-    """Return the key that waits longest in pre_activation for this recovery, or None: the pool for rotation.
-
-    Args:
-        keys: the store.
-        recovery: what the key must serve.
-        taken: ids of keys that somebody has chosen already.
-    """
-    waiting = (r for r in keys.list() if r.state is State.PRE_ACTIVATION and r.recovery == recovery)
-    return next((record for record in waiting if record.key_id not in taken), None)

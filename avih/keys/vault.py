@@ -38,8 +38,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from avih.errors import IntegrityError, UsageError
-from avih.keys.passphrase import HiddenBytes, PassphraseSource, resolve_passphrase
+from avih.errors import IntegrityError, KeyRefused, UsageError
+from avih.keys.passphrase import HiddenBytes, Passphrase, PassphraseSource, resolve_passphrase
 from avih.keys.sealing import DEFAULT_COST, RESTORE, ScryptCost, open_sealed, write_sealed
 from avih.keys.unfinished import change_explained
 from avih.naming import gallery_name
@@ -129,6 +129,28 @@ class Vault:
         passphrase = resolve_passphrase(self._passphrase)
         with change_explained(self.path.parent, self.path.name):
             return open_sealed(blob, passphrase=passphrase, context=VAULT_CONTEXT, name=self.path.name)
+
+
+def require_passphrase(folder: Path, passphrase: Passphrase) -> None:
+    """Make sure that a passphrase is the store's before anything is sealed under it; without a vault any is.
+
+    Raises:
+        KeyRefused: the vault does not open with it.
+        IntegrityError: the vault's file is damaged.
+    """
+    path = folder / VAULT_FILE
+    try:
+        blob = path.read_bytes()
+    except FileNotFoundError:
+        return
+    try:
+        with change_explained(folder, path.name):
+            open_sealed(blob, passphrase=passphrase, context=VAULT_CONTEXT, name=path.name)
+    except KeyRefused as error:
+        raise KeyRefused(
+            f"Expected the passphrase of this store before anything is sealed under it, got another. {error} "
+            "Nothing was sealed. If the passphrase was changed meanwhile, give the new one and run again."
+        ) from None
 
 
 class GalleryVault:

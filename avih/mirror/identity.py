@@ -13,6 +13,8 @@ from avih.mirror.names import LOCKS, STORE_FILE
 from avih.mirror.remote import Changed, Remote
 
 FORMAT: Final = 1
+_NOT_THERE: Final = "0" * 32  # a state that no object is in
+TRIED: Final = "writes and removals"  # of earlier releases: writes alone, which is not enough
 
 
 class Identity:
@@ -33,13 +35,13 @@ class Identity:
 
         Raises:
             IntegrityError: see :meth:`compare`.
-            UsageError: the server does not compare before it writes, so it cannot hold a store.
+            UsageError: the server does not compare before it writes or removes, so it cannot hold a store.
         """
         if self._tried:
             return
-        if self.ledger.fact("conditions") is None:
+        if self.ledger.fact("conditions") != TRIED:
             self._try_conditions()
-            self.ledger.set_fact("conditions", "tried")
+            self.ledger.set_fact("conditions", TRIED)
         if not self._compared and self.ledger.fact("store") is None and self._found() is None:
             self._make()
         self.compare()
@@ -102,14 +104,24 @@ class Identity:
         """Try on an object of our own that the server refuses what it must refuse; some accept everything."""
         refused = 0
         with self.mark(b"1") as name:
-            for content, expected in ((b"2", None), (b"3", "0" * 32)):
+            for content, expected in ((b"2", None), (b"3", _NOT_THERE)):
                 try:
                     self.remote.put(name, content, expected=expected)
                 except Changed:
                     refused += 1
-        if refused != 2:
-            raise UsageError(
-                f"Expected the server of {self.address} to refuse a write whose condition does not hold "
-                "(If-Match, If-None-Match), got it accepted. Two writers would overwrite each other there; "
-                "use another server or version."
-            )
+            if refused != 2:
+                raise self._careless("write", "(If-Match, If-None-Match)", "overwrite each other")
+            accepted = False
+            with contextlib.suppress(Changed):
+                self.remote.delete(name, expected=_NOT_THERE)
+                accepted = True
+            if accepted or self.remote.head(name) is None:
+                raise self._careless(
+                    "removal", "(DELETE with If-Match)", "remove what the other has just made"
+                )
+
+    def _careless(self, what: str, how: str, harm: str) -> UsageError:
+        return UsageError(
+            f"Expected the server of {self.address} to refuse a {what} whose condition does not hold {how}, got "
+            f"it accepted. Two writers would {harm} there; use another server or version."
+        )

@@ -34,22 +34,25 @@ def refresh(copy: WorkingCopy, prefixes: Iterable[str] = ("",)) -> int:
     return changes
 
 
-def reread(copy: WorkingCopy) -> None:
+def reread(copy: WorkingCopy, prefixes: Iterable[str] = ("",)) -> None:
     """Fetch every file again, so that what is looked at next is what the store elsewhere holds.
 
-    Bytes may change there under a state that stays the same.
+    Bytes may change there under a state that stays the same. Each file is replaced in one step, so that other
+    jobs of this machine find a finished shard finished meanwhile.
 
     Raises:
         StoreUnreachable: no answer.
         IntegrityError: the address leads to another store than before.
     """
-    refresh(copy)
-    known = copy.ledger.all_known("")
-    listed, _ = copy.remote.list("")
-    _fetch(copy, [name for name in listed if name in known and not name.endswith(LAZY)], listed, known)
-    for name in known:
-        if name.endswith(LAZY):
-            _doubt(copy, name, known[name])
+    asked = tuple(prefixes)
+    refresh(copy, asked)
+    for prefix in asked:
+        known = copy.ledger.all_known(prefix)
+        listed, _ = copy.remote.list(prefix)
+        _fetch(copy, [name for name in listed if name in known and not name.endswith(LAZY)], listed, known)
+        for name in known:
+            if name.endswith(LAZY):
+                _doubt(copy, name, known[name])
 
 
 def _refresh(copy: WorkingCopy, prefix: str) -> int:
@@ -79,7 +82,7 @@ def _differs(copy: WorkingCopy, name: str, seen: Seen, known: Known | None) -> b
 def _fetch(copy: WorkingCopy, names: list[str], listed: dict[str, Seen], known: dict[str, Known]) -> None:
     """Fetch files, those that speak for others last; a shard that changes stops existing first."""
     for name in names:
-        if rank(name) == 1 and name in known:
+        if rank(name) == 1 and name in known and known[name].etag != listed[name].etag:
             _hide(copy, name, known[name])
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for _, turn in groupby(sorted(names, key=rank), key=rank):

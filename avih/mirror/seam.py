@@ -208,8 +208,8 @@ def refreshed(root: Path, *prefixes: str) -> None:
         refresh(copy, prefixes or ("",))
 
 
-def reread(root: Path) -> None:
-    """Forget the bytes that are here, so that what is read next is what lies elsewhere.
+def reread(root: Path, *prefixes: str) -> None:
+    """Forget the bytes that are here, of all or of what begins so; what is read next is what lies elsewhere.
 
     Raises:
         StoreUnreachable: no answer.
@@ -219,4 +219,4 @@ def reread(root: Path) -> None:
     if copy is not None:
         from avih.mirror.refresh import reread as again
 
-        again(copy)
+        again(copy, prefixes or ("",))

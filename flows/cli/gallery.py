@@ -176,7 +176,7 @@ def _switch(store: Any, gallery: str, version: str | None, reason: str) -> dict[
         record = load_run(store=place, gallery=gallery, version=chosen)
         done = promote_version(
             place=record.place(place), key_id=record.key_id, actor=default_actor(), reason=reason,
-            again=version is None,
+            again=version is None, by_hand=True,
         )  # fmt: skip
     state = KeyStore(place.keys).show(record.key_id).state
     if not may_protect(state):

@@ -176,7 +176,7 @@ def test_a_writer_killed_between_two_files_leaves_no_visible_shard(shared):
     assert not [name for name in shared.objects() if ".part" in name]
 
 
-def test_a_server_that_accepts_every_write_cannot_hold_a_store(shared):
+def test_a_server_that_accepts_every_write_or_removal_cannot_hold_a_store(shared):
     a = shared.open("a")
     server = copy_of(a.root).remote
 
@@ -194,9 +194,24 @@ def test_a_server_that_accepts_every_write_cannot_hold_a_store(shared):
     with pytest.raises(UsageError, match="refuse a write whose condition does not hold"):
         write_bytes(a.root / NAME, b"one")
     assert not shared.objects(locks=True)
+
+    class Forgetful(Careless):
+        """Compares when it writes, not when it removes, as some servers do."""
+
+        def put(self, name, content, *, expected) -> Seen:
+            return server.put(name, content, expected=expected)
+
+        def delete(self, name, *, expected) -> None:
+            server.delete(name, expected=None)
+
+    copy_of(a.root).remote = copy_of(a.root).identity.remote = Forgetful()
+    copy_of(a.root).ledger.set_fact("conditions", "tried")  # by a release that tried writes alone
+    with pytest.raises(UsageError, match=r"refuse a removal whose condition does not hold \(DELETE"):
+        write_bytes(a.root / NAME, b"one")
+    assert not shared.objects(locks=True)
     copy_of(a.root).remote = copy_of(a.root).identity.remote = server
     write_bytes(a.root / NAME, b"one")
-    assert set(shared.objects()) == {NAME}
+    assert set(shared.objects()) == {NAME} and shared.asked("DELETE", NAME) == 0
 
 
 def test_waits_grow_end_and_are_checked(monkeypatch, caplog):

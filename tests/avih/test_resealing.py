@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 
 import pytest
 
@@ -162,17 +163,30 @@ def refusal(keys, name, passphrase):
     return str(refused.value)
 
 
-def test_a_key_that_is_added_meanwhile_is_sealed_anew_too(keys, monkeypatch):
+def test_a_key_that_is_added_meanwhile_is_refused_under_the_old_passphrase(keys, monkeypatch):
     import avih.keys.resealing as resealing
 
-    late, real = make_key(), resealing.write_private
+    late, real, told = make_key(), resealing.write_private, []
+    before = files(keys, sealed=True)
+
+    def adding():
+        try:
+            add(make_store(keys.folder.parent), late)
+        except KeyRefused as error:
+            told.append(str(error))
+
+    other = threading.Thread(target=adding)
 
     def slow(path, data, **more):
-        if path.name == "vault.key":  # the last of them: a process with the old passphrase still adds a key
+        if path.name == "vault.key":  # the last of them: a process that knows the old passphrase adds a key
             monkeypatch.setattr(resealing, "write_private", real)
-            keys._write_key(late, keys.list()[0])
+            other.start()
         real(path, data, **more)
 
     monkeypatch.setattr(resealing, "write_private", slow)
     change(keys)
+    other.join(timeout=60)
+    assert len(told) == 1 and "If the passphrase was changed meanwhile, give the new one" in told[0]
+    assert set(files(keys, sealed=True)) == set(before)
+    add(make_store(keys.folder.parent, NEW), late)
     assert f"{late.key_id}.key" in secrets(keys, NEW)

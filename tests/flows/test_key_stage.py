@@ -4,7 +4,7 @@ import pytest
 
 from avih.errors import KeyRefused, UsageError
 from avih.key_gate import GateSettings
-from avih.keys import Passphrase, State, prepared_key, verify_log
+from avih.keys import Passphrase, State, Vault, prepared_key, verify_log
 from avih.settings import SEALED_KEY, KeySettings
 from small_keys import add, codec_key, make_store
 from tasks import opened
@@ -83,6 +83,22 @@ def test_what_may_not_become_active_is_told_before_any_work(root, keys, monkeypa
     new = add(keys, codec_key())
     with pytest.raises(UsageError, match="actor and a reason"):
         activate_key(store=root, key_id=new.key_id, actor="operator", reason=" ")
+
+
+def test_another_passphrase_than_the_stores_is_told_before_any_training_and_seals_nothing(
+    root, keys, monkeypatch
+):
+    old = add(keys, codec_key(), "active")
+    Vault(keys.folder, Passphrase(b"correct horse battery staple")).mac_key()
+    before = sorted(path.name for path in keys.folder.iterdir())
+    monkeypatch.setenv("AVIH_PASSPHRASE", "correct horse battery stable")
+    monkeypatch.setattr("tasks.create_key.train_generator", lambda **_: pytest.fail("it was about to train"))
+    with pytest.raises(KeyRefused, match=r"Expected the passphrase of this store.*Nothing was sealed"):
+        create_key(store=root, **NEW, activate=False)
+    with pytest.raises(KeyRefused, match="Expected the passphrase of this store"):
+        make_store(keys.folder.parent, Passphrase(b"another")).add(codec_key(), **WHO, recovery="keyed")
+    assert sorted(path.name for path in keys.folder.iterdir()) == before
+    assert [record.key_id for record in keys.list()] == [old.key_id]
 
 
 def test_a_renewed_key_has_the_generator_and_a_secret_of_its_own(root, keys):

@@ -4,13 +4,15 @@ import json
 
 import pytest
 
-from avih.errors import AvihError, IntegrityError, UsageError
-from avih.keys import KeyStore
+from avih.errors import AvihError, IntegrityError, KeyRefused, UsageError
+from avih.keys import KeyStore, Passphrase, new_secret
 from avih.naming import Store
+from avih.settings import SEALED_KEY
 from flows.approval import NotApproved
 from rotations import history, nightly, pictures, rotate, states
 from small_rotation import ATTACK
-from tasks.rotation import give_up, prepared_for
+from tasks.rotation import give_up
+from tasks.rotation_key import prepared_for, rotation_key
 from tasks.rotation_plan import RotationPlan, RotationPolicy, read_plan, save_plan
 
 
@@ -126,6 +128,28 @@ def test_a_prepared_key_serves_one_rotation_and_ends_with_none_that_needs_it(sma
     save_plan(store, plans[0])
     drop(small)
     assert KeyStore(store.keys).show(key_id).state == "pre_activation"
+
+
+def test_a_prepared_key_that_does_not_open_is_passed_over_and_left_for_another(small, monkeypatch):
+    store, old = Store(small.store), small.result.key_id
+    sealed = KeyStore(store.keys).load(old, purpose="inspect")
+    with monkeypatch.context() as earlier:  # as an avih that did not open the vault first has added it
+        earlier.setattr("avih.keys.store.require_passphrase", lambda *_: None)
+        recovery = KeyStore(store.keys).show(old).recovery
+        foreign = KeyStore(store.keys, Passphrase(b"the passphrase of before"))
+        lost = foreign.add(new_secret(sealed), actor="test", reason="pool", recovery=recovery).key_id
+    plan = RotationPlan(gallery="people", old_version="v0001", old_key=old, recovery=recovery, version="v0002",
+                        new_key=lost, reason="test", began="2026-01-01T00:00:00+00:00")  # fmt: skip
+    save_plan(store, plan)  # and a rotation has taken it
+    assert prepared_for(store, plan) is None
+    chosen = rotation_key(
+        store=str(small.store), plan=plan, settings=SEALED_KEY, template="112x96", actor="test"
+    )
+    assert chosen.new_key not in (lost, old) and plan_of(small) == chosen
+    assert states(small) == {old: "active", lost: "pre_activation", chosen.new_key: "pre_activation"}
+    monkeypatch.setenv("AVIH_PASSPHRASE", "a mistyped passphrase")
+    with pytest.raises(KeyRefused, match="Expected the passphrase of this store"):
+        prepared_for(store, chosen)  # nothing is passed over for a wrong passphrase
 
 
 def test_a_plan_that_nobody_signed_is_refused(small):
