@@ -95,11 +95,16 @@ def _carried(
         before = read_done(store, replace(candidate, stage="aligned", key_id=None))
         return alike(record) and before is not None and before.settings_sha256 == aligned.settings_sha256
 
-    now = dict(zip(rows.image_id, zip(rows.content_mac, rows.status, strict=True), strict=True))
+    # Whom it shows is part of the photo: the label beside the picture names the person, and so may the veil.
+    named = zip(rows.content_mac, rows.person.fillna(""), rows.status, strict=True)
+    now = dict(zip(rows.image_id, named, strict=True))
     return carry_over(
         store,
         earlier_shard(store, address, fits=fits, mac_key=mac_key),
-        same=lambda row: now.get(row["image_id"]) == (row["content_mac"], "aligned"),
+        same=lambda row: (
+            now.get(row["image_id"])
+            == (row["content_mac"], "" if pd.isna(row["person"]) else row["person"], "aligned")
+        ),
     )
 
 
