@@ -1,7 +1,9 @@
 """Files that are either whole or not there: temporary name, fsync, rename, fsync of the folder.
 
-A temporary file is called ``.NAME.HOST-PID-RANDOM.part``. The process id tells a later run which of them
-belong to nobody any more; the host keeps runs on other machines out of it, where a folder is shared.
+A temporary file is called ``.NAME.HOST-PID-RANDOM.part``. The host keeps runs on other machines out of it,
+where a folder is shared. Whether it belongs to nobody any more is told by its lock, which its maker holds
+(``held_files.py``); by the process id where an earlier release made it (eight random digits), and on a disk
+without locks.
 """
 
 import contextlib
@@ -19,33 +21,40 @@ from pathlib import Path
 from typing import Literal
 
 from avih.errors import UsageError
+from avih.held_files import let_go, make_held, nobody_holds
 from avih.mirror.seam import sending
 
 logger = logging.getLogger(__name__)
 Maker = Literal["ended", "running", "unknown"]
 
 # SQLite puts a journal beside a database that is being made.
-_PARTIAL = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.part(-journal)?", re.DOTALL)
+_PARTIAL = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-([0-9a-f]{8}|[0-9a-f]{10})\.part(-journal)?", re.DOTALL)
+_HELD = 10  # random digits in the name of a file whose maker holds its lock
 
 
-def temporary_name(path: Path) -> Path:
-    """Return a name beside ``path`` that says which process it belongs to."""
-    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.part")
+def temporary_name(path: Path, *, held: bool = False) -> Path:
+    """Return a name beside ``path`` that says which process it belongs to, and whether that holds its lock."""
+    random = secrets.token_hex(_HELD // 2 if held else 4)
+    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{random}.part")
 
 
 @contextlib.contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
     """Yield an empty private file beside ``path``; what is still there at the end is removed.
 
-    Only the owner may read it until ``settle`` gives it its final mode.
+    Only the owner may read it until ``settle`` gives it its final mode. Its lock says that it is in work.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_name(path)
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    while True:
+        temporary = temporary_name(path, held=True)
+        with contextlib.suppress(FileExistsError):  # somebody looked for leftovers at that very moment
+            descriptor, _ = make_held(temporary)
+            break
     try:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+        let_go(descriptor)
 
 
 def settle(temporary: Path, *, mode: int) -> None:
@@ -131,10 +140,12 @@ def remove_leftovers(folder: Path) -> list[Path]:
     """
     removed = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if maker_of(path.name) == "ended":
+        with _judged(path) as maker:
+            if maker != "ended":
+                continue
             path.unlink(missing_ok=True)
-            removed.append(path)
-            logger.info("Removed %s, left over by a process that ended.", path.name)
+        removed.append(path)
+        logger.info("Removed %s, left over by a process that ended.", path.name)
     return removed
 
 
@@ -145,15 +156,28 @@ def remove_leftovers_below(*roots: Path) -> list[Path]:
     ]
 
 
-def maker_of(name: str) -> Maker:
-    """Say whether the process that made a temporary file of this name ended or is running.
+def maker_of(path: Path) -> Maker:
+    """Say whether the process that made a temporary file ended or is running.
 
     It is unknown where the name does not say, or names another machine.
     """
-    match = _PARTIAL.fullmatch(name)
+    with _judged(path) as maker:
+        return maker
+
+
+@contextlib.contextmanager
+def _judged(path: Path) -> Iterator[Maker]:
+    """Say whose a temporary file is; while the block runs nobody begins to hold one whose maker ended."""
+    match = _PARTIAL.fullmatch(path.name)
     if match is None or match[1] != _host():
-        return "unknown"
-    return "running" if runs_here(int(match[2])) else "ended"
+        yield "unknown"
+        return
+    if len(match[3]) == _HELD:
+        with nobody_holds(path.with_name(path.name.removesuffix("-journal"))) as free:
+            if free is not None:
+                yield "ended" if free else "running"
+                return
+    yield "running" if runs_here(int(match[2])) else "ended"
 
 
 def runs_here(process: int) -> bool:

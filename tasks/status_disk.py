@@ -58,9 +58,9 @@ def read_disk(root: Path) -> Disk:
         if inside.parts or size:
             used[inside.parts[0] if inside.parts else "."] += size
         if folder.name.startswith(_REPORT) and (own := _stat(folder)) is not None:
-            found.append(_straggler(inside, size, own))
+            found.append(_straggler(root, inside, size, own))
         found += [
-            _straggler(inside / name, file.st_size, file)
+            _straggler(root, inside / name, file.st_size, file)
             for name, file in facts.items()
             if _TEMPORARY.fullmatch(name)
         ]
@@ -97,6 +97,6 @@ def _stat(path: Path) -> os.stat_result | None:
         return None
 
 
-def _straggler(inside: Path, size: int, facts: os.stat_result) -> Straggler:
+def _straggler(root: Path, inside: Path, size: int, facts: os.stat_result) -> Straggler:
     time = datetime.fromtimestamp(facts.st_mtime, UTC).isoformat(timespec="seconds")
-    return Straggler(path=str(inside), size=size, time=time, maker=maker_of(inside.name))
+    return Straggler(path=str(inside), size=size, time=time, maker=maker_of(root / inside))

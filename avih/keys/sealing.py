@@ -37,7 +37,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from avih.atomic import remove_leftovers, sync_folder, temporary_name
+from avih.atomic import partial_file, remove_leftovers, settle, sync_folder
 from avih.errors import ChangedElsewhere, IntegrityError, KeyRefused, UsageError
 from avih.keys.passphrase import Passphrase
 from avih.mirror.seam import sending, shared_lock
@@ -175,27 +175,21 @@ def write_private(path: Path, data: bytes, *, replace: bool = False) -> None:
     """
     private_folder(path.parent)
     remove_leftovers(path.parent)
-    temporary = temporary_name(path)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)  # the umask may have taken even the owner's bits
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        with sending(path):
-            if replace:
-                temporary.replace(path)
-            else:
-                _place_new(temporary, path)
-            temporary.unlink(missing_ok=True)
-            sync_folder(path.parent)
+        with partial_file(path) as temporary:
+            temporary.write_bytes(data)
+            settle(temporary, mode=0o600)
+            with sending(path):
+                if replace:
+                    temporary.replace(path)
+                else:
+                    _place_new(temporary, path)
+                temporary.unlink(missing_ok=True)
+                sync_folder(path.parent)
     except ChangedElsewhere as error:
         if replace:
             raise
         raise FileExistsError(f"{path} exists already: another machine was faster") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _place_new(temporary: Path, path: Path) -> None:

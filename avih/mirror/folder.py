@@ -10,9 +10,9 @@ from pathlib import Path
 from threading import RLock
 from typing import Final
 
-from avih.atomic import runs_here
 from avih.mirror.address import Address
 from avih.mirror.ledger import Ledger, forget, remember, stamp_of
+from avih.mirror.makers import Makers
 from avih.mirror.names import LAZY, name_of
 from avih.mirror.remote import Remote, Seen, open_remote
 
@@ -43,9 +43,14 @@ class Folder:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 folder.chmod(0o700)  # Prefect's home lies in it, and may have been made first
             for left in fetched.iterdir():  # of killed processes
-                if not runs_here(int(left.name.partition("-")[0])):
+                if not self.makers.lives(left.name.partition("-")[0]):
                     left.unlink(missing_ok=True)
-            return Ledger(self.folder / "ledger.sqlite", address=str(self.address))
+            return Ledger(self.folder / "ledger.sqlite", address=str(self.address), makers=self.makers)
+
+    @cached_property
+    def makers(self) -> Makers:
+        """The processes of this machine that work on the copy."""
+        return Makers(self.folder / "makers")
 
     @cached_property
     def remote(self) -> Remote:
@@ -72,7 +77,7 @@ class Folder:
     @contextlib.contextmanager
     def fetched(self, name: str, *, lazy: Seen | None) -> Iterator[tuple[Seen | None, Path]]:
         """Fetch an object to a temporary name, or make an empty file of its length where it may wait."""
-        temporary = self.folder / "fetched" / f"{os.getpid()}-{secrets.token_hex(8)}"
+        temporary = self.folder / "fetched" / f"{self.makers.me()}-{secrets.token_hex(8)}"
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         try:
             if lazy is not None:

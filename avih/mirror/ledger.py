@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from avih.errors import IntegrityError
+from avih.mirror.makers import Makers
 
 PATIENCE: Final = 60.0  # seconds that one process waits for another's change, which takes a moment
 _TABLES: Final = """
@@ -52,11 +53,15 @@ class Known:
 
 @dataclass(frozen=True)
 class Owed:
-    """A change that was begun here and that the store elsewhere may not have yet."""
+    """A change that was begun here and that the store elsewhere may not have yet.
+
+    Attributes:
+        process: who began it; earlier releases wrote a process id.
+    """
 
     number: int
     name: str
-    process: int
+    process: str | int
     failed: bool
 
 
@@ -75,13 +80,14 @@ class Ledger:
     Args:
         path: its file; made when it is not there.
         address: what the copy is of.
+        makers: the processes that work on the copy.
 
     Raises:
         IntegrityError: the file is damaged, or belongs to the copy of another store.
     """
 
-    def __init__(self, path: Path, *, address: str) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, address: str, makers: Makers) -> None:
+        self.path, self._makers = path, makers
         with self.change() as database:
             for name, value in (("address", address), ("copy", secrets.token_hex(8))):
                 database.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
@@ -150,10 +156,9 @@ class Ledger:
 
     def owe(self, name: str) -> int:
         """Write down, before a file is changed here, that the store elsewhere is to be told; number it."""
+        maker = self._makers.me()
         with self.change() as database:
-            row = database.execute(
-                "INSERT INTO owed (name, process, failed) VALUES (?, ?, 0)", (name, os.getpid())
-            )
+            row = database.execute("INSERT INTO owed (name, process, failed) VALUES (?, ?, 0)", (name, maker))
             return int(row.lastrowid or 0)
 
     def failed(self, number: int) -> None:

@@ -14,7 +14,6 @@ from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
 
-from avih.atomic import runs_here
 from avih.errors import AvihError, ChangedElsewhere, LockLost, StoreUnreachable
 from avih.mirror.address import Address
 from avih.mirror.folder import LONG_BYTES, Folder
@@ -194,7 +193,7 @@ class WorkingCopy(Folder):
             self.ledger.failed(number)
 
     def _debts(self) -> list[Owed]:
-        return [debt for debt in self.ledger.owed() if debt.failed or not runs_here(debt.process)]
+        return [debt for debt in self.ledger.owed() if debt.failed or not self.makers.lives(debt.process)]
 
     @contextlib.contextmanager
     def _alone(self, file: str) -> Iterator[None]:

@@ -59,13 +59,17 @@ def _photo(data: bytes) -> object:
     return decode_photo(data, name="a.jpg", max_pixels=100_000).notes
 
 
+def _maker(name: str) -> object:
+    return maker_of(Path(name))
+
+
 PARSERS: Final = (
     Parser("gallery name", lambda: [b"people", b"lfw-gray"], text(naming.gallery_name), naming.gallery_name),
     Parser("suggested name", lambda: [b"/LFW_gray/"], text(naming.suggest_gallery_name), naming.gallery_name),
     Parser("version", lambda: [b"v0001", b"v12345"], text(naming.version_number), _version),
     Parser("shard address", lambda: ADDRESSES, text(ShardAddress.parse), _address),
     Parser("image id", lambda: [b"Ann/Ann_0001.jpg", b"a b/c.d.png"], text(_image)),
-    Parser("temporary name", lambda: [b".a.tar.01234567-123-89abcdef.part"], text(maker_of)),
+    Parser("temporary name", lambda: [b".a.tar.01234567-123-89abcdef.part"], text(_maker)),
     Parser("card", lambda: [CARD.encode()], in_file("card.toml", read_card)),
     Parser(
         "card of a data set",

@@ -9,6 +9,7 @@ import pytest
 
 from avih.atomic import (
     atomic_file,
+    maker_of,
     remove_leftovers,
     remove_leftovers_below,
     runs_here,
@@ -16,6 +17,8 @@ from avih.atomic import (
     write_json,
 )
 from avih.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
@@ -48,6 +51,34 @@ def test_only_files_of_dead_processes_are_left_over(tmp_path: Path) -> None:
         assert mine.exists()
     assert sorted(tmp_path.glob("*")) == sorted([elsewhere, foreign, tmp_path / "living", tmp_path / "a"])
     assert remove_leftovers(tmp_path / "nowhere") == []
+
+
+def test_a_living_writer_is_told_by_its_lock_whatever_process_ids_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two containers of one host name: neither sees the other's processes, and each calls itself process 1."""
+    half = "import os, sys; os.getpid = lambda: int(sys.argv[2]); from pathlib import Path\n"
+    half += "from avih.atomic import atomic_file\n"
+    half += "with atomic_file(Path(sys.argv[1])) as file:\n"
+    half += "    file.write_bytes(b'1'); print(flush=True); input()\n"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for pid in (dead.pid, 1):
+        with subprocess.Popen(
+            [sys.executable, "-c", half, str(tmp_path / "file"), str(pid)], cwd=ROOT, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as writer:  # fmt: skip
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            (left,) = tmp_path.iterdir()
+            assert (
+                f"-{pid}-" in left.name and maker_of(left) == "running" and remove_leftovers(tmp_path) == []
+            )
+            writer.kill()
+        assert maker_of(left) == "ended" and remove_leftovers(tmp_path) == [left]
+    earlier = tmp_path / left.name.replace(left.name[-15:], "01234567.part")
+    earlier.write_bytes(b"1")
+    assert maker_of(earlier) == "running"  # of an earlier release, judged by its process id
 
 
 def test_a_killed_process_that_nobody_asked_about_yet_is_dead() -> None:

@@ -22,6 +22,8 @@ from small_shards import ADDRESS, ENDINGS, write
 
 NAME = "1_index/people/v0001/run.json"
 WRITE_SHARD = """
+import os
+os.getpid = lambda: 1  # as in a container, where the next program is process 1 again
 import sys
 from avih.naming import Store
 from small_shards import write
