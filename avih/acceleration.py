@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 
+from avih.device import device_of
 from avih.recognisers import Recogniser
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def _freeze_slopes(network: fx.GraphModule) -> None:
 
 
 def _alike(recogniser: Recogniser, quick: nn.Module) -> bool:
-    card, device = recogniser.card, next(recogniser.parameters()).device
+    card, device = recogniser.card, device_of(recogniser)
     draw = torch.Generator().manual_seed(0)
     pictures = torch.rand(LOOKS, 3, card.input_height, card.input_width, generator=draw).to(device)
     with torch.no_grad():

@@ -46,11 +46,16 @@ def chosen_device(wanted: str | None = None) -> torch.device:
     return device
 
 
+def device_of(network: nn.Module) -> torch.device:
+    """Return where a network is; the CPU for one without parameters."""
+    weight = next(network.parameters(), None)
+    return torch.device("cpu") if weight is None else weight.device
+
+
 def placed(network: nn.Module, device: torch.device | str) -> nn.Module:
     """Return a network that computes there: itself, or a copy where it is elsewhere, which others may rely on."""
     wanted = torch.device(device)
-    parts = (*network.parameters(), *network.buffers())
-    if all(part.device.type == wanted.type for part in parts):
+    if device_of(network).type == wanted.type:
         return network
     return copy.deepcopy(network).to(wanted)
 

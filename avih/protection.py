@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from avih.acceleration import for_gradients
 from avih.batched import Portions, groups
 from avih.criteria import Criterion, Never, StillRecognised, StillRecoverable
+from avih.device import device_of
 from avih.errors import UsageError
 from avih.images import to_pixels, to_tensor
 from avih.jobs import Ticket, keyed_job, sealed_job, unmixed_job
@@ -145,7 +146,7 @@ class Protector:
     @property
     def device(self) -> torch.device:
         """Where the recogniser and the optimisation run."""
-        return next(iter(self.recogniser.parameters())).device
+        return device_of(self.recogniser)
 
     def _pass(self, source: Source, steps: int, watch: Watch | None) -> Loop:
         size = self.recogniser.card.feature_size

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from avih.device import device_of
 from avih.errors import KeyRefused, UsageError
 from avih.generators.codec import CodecGenerator
 from avih.generators.none import NoGenerator
@@ -126,7 +127,7 @@ def _unmixed_then_generated(stored: Sequence[Stored], key: Opening) -> list[Pict
 def through_generator(generator: nn.Module, pictures: Sequence[Picture]) -> list[Picture]:
     """Return G(x) of pictures, ``(H, W, 3)`` uint8 each, rounded to what a file would hold."""
     with torch.no_grad():
-        return list(to_pixels(generator(to_tensor(pictures).to(_device(generator)))))
+        return list(to_pixels(generator(to_tensor(pictures).to(device_of(generator)))))
 
 
 def _opened_copies(stored: Sequence[Stored], key: Opening) -> list[Picture]:
@@ -161,8 +162,3 @@ RECOVERIES: Final[Mapping[Recovery, Callable[[Sequence[Stored], Opening], list[P
     "veil": _without_veil,
     "inverse": _decrypted,
 }
-
-
-def _device(generator: nn.Module) -> torch.device:
-    weight = next(generator.parameters(), None)
-    return torch.device("cpu") if weight is None else weight.device

@@ -13,6 +13,7 @@ from typing import Final
 import torch
 from torch import nn
 
+from avih.device import device_of
 from avih.evaluation.metrics import ssim
 from avih.generators import build_generator
 from avih.images import decode_png, encode_png, to_tensor
@@ -83,11 +84,6 @@ def sample_protection(
     return ProtectSample(trials, seconds, finish, evaluate)
 
 
-def recogniser_device(recogniser: Recogniser) -> torch.device:
-    """Return where a recogniser computes."""
-    return next(recogniser.parameters()).device
-
-
 def _affordable(
     run: Callable[[int, int], tuple[object, object, float]], settings: ProtectSettings
 ) -> tuple[int, int]:
@@ -145,7 +141,7 @@ def _measure(
     wrong = guess(stored, key=(secrets.token_bytes(32), generator), recovery=settings.recovery)
     with torch.no_grad():
         for pictures in (list(originals), [one.pixels for one in stored]):
-            recogniser(to_tensor(pictures).to(recogniser_device(recogniser))).cpu()
+            recogniser(to_tensor(pictures).to(device_of(recogniser))).cpu()
     for original, one, back, guessed in zip(originals, stored, recovered, wrong, strict=True):
         for other in (one.pixels, back, guessed):
             if other is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from avih.attack.pairs import Pairs
 from avih.attack.settings import AttackSettings
 from avih.datasets.pictures import public_pictures
+from avih.device import device_of
 from avih.key_training import PictureSampler, train_generator
 from avih.protection import Protector
 from avih.recognisers import Recogniser
@@ -74,7 +75,7 @@ def unmixed_sample(
         settings=key_settings(settings),
         sampler=sampler,
         seed=secrets.randbits(63) | (1 << 62),
-        device=recogniser.device,
+        device=device_of(recogniser),
         progress=progress,
     )
     hiding = protect_settings(settings)

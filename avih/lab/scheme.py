@@ -16,7 +16,7 @@ from torch import nn
 from avih.attack.control import key_settings, protect_settings
 from avih.attack.pairs import Pairs, Pictures
 from avih.datasets.pictures import public_pictures
-from avih.device import placed
+from avih.device import device_of, placed
 from avih.generators import build_generator
 from avih.images import to_tensor
 from avih.key_training import PictureSampler, train_generator
@@ -76,7 +76,7 @@ class LabKey:
                 self.veils.learn(person, pairs.originals[rows])
         settings = self.settings.for_few(len(pairs))
         recogniser = self.subject.recogniser
-        generator = placed(self.generator, recogniser.device)
+        generator = placed(self.generator, device_of(recogniser))
         work = Work(self.secret, generator, recogniser, settings, version, self.veils)
         hider = pipeline_of(self.settings.method).hider(work)
         portraits = (
@@ -152,7 +152,7 @@ class Scheme:
         sampler = PictureSampler(
             pictures=public_pictures(), height=height, width=width, rng=np.random.default_rng(seed)
         )
-        device = self.subject.recogniser.device
+        device = device_of(self.subject.recogniser)
         return train_generator(settings=recipe, sampler=sampler, seed=seed, device=device).generator.cpu()
 
     def _veils(self, secret: bytes) -> LabVeils | None:
