@@ -230,7 +230,7 @@ def test_naming_one_frequent_person_all_the_time_is_no_advantage():
     figures = attack_figures(stuck, blank)
     assert figures.id_rate == 0.75 and figures.id_advantage == 0 and blank.id_rate == 0.1
     seeing = attack_figures(Scores(np.ones(4), true, true, None), blank)
-    assert seeing.id_advantage == 1 - (0.75**2 + 0.25**2)
+    assert seeing.id_advantage == 1 - 3 * 2 / (4 * 3)  # dealt out to the other pictures
 
 
 def test_the_chart_shows_both_networks_and_all_limits(checked):
