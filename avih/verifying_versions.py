@@ -188,7 +188,13 @@ class _Version:
         ).exists()
 
     def _shard_problems(self, address: ShardAddress) -> list[Problem]:
-        return shard_problems(self.store, address, read_tar=self.reading.reads(address))
+        """Check a shard that no manifest names; earlier releases signed none, a signature must be ours."""
+        problems = shard_problems(self.store, address, read_tar=self.reading.reads(address))
+        record, key = None if problems else read_done(self.store, address), self.reading.mac_key
+        if record and record.hmac_sha256 and key and not record.is_signed_by(key):
+            text = "its signature is not one of this store's (altered, or made elsewhere)"
+            problems = [Problem(f"{address.stage} shard", self._place(address, "done.json"), text)]
+        return problems
 
     def _numbers(self, first: ShardAddress) -> Iterator[int]:
         for path in (self.store.root / first.folder).glob("*.done.json"):
