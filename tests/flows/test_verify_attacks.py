@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from avih.keys import Vault
 from avih.manifest import MANIFEST_FILE, signing
 from avih.naming import Store
 from avih.shards.record import parse_done
@@ -152,7 +153,8 @@ def test_originals_of_another_version_are_told_by_the_signed_shard(copy: Gallery
     store, folder = copy.store, copy.store.root / "2_aligned" / "people" / "v0002"
     done = folder / "00001.done.json"
     record = parse_done(done.read_bytes(), done)
-    done.write_bytes(record.model_copy(update={"inputs_sha256": "older"}).to_bytes())
+    older = record.model_copy(update={"inputs_sha256": "older"})
+    done.write_bytes(older.signed(Vault(store.keys).mac_key()).to_bytes())
     (problem,) = verified(store).problems
     assert problem.where == "2_aligned/people/v0002/00001.done.json" and "made from" in problem.says
 
